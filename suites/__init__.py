@@ -1,0 +1,1 @@
+"""Acceptance suites for the programs that start and supervise other programs on Linux."""

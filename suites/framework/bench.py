@@ -1,0 +1,130 @@
+"""One test's surroundings: its nonce, scratch folder, notes, evidence and what it started (layer 1).
+
+A `Bench` is made before a test and settled after it. Settling ends what the harness holds, then takes a census of
+what is left: that is a leak, told apart as the target's or the harness's own.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from suites.catalog import Environment, Place
+from suites.framework import leaks, process
+from suites.framework.leaks import Leak
+from suites.framework.model import Context, Evidence
+
+
+class Launch(Protocol):
+    """Something a test started through the bench."""
+
+    def close(self) -> None:
+        """End it and let go of everything; safe to repeat."""
+
+    def evidence(self) -> Sequence[Evidence]:
+        """Return what there is to see of it now."""
+        ...
+
+    @property
+    def proven(self) -> bool:
+        """Return whether a record with the test's nonce came from below it."""
+        ...
+
+    @property
+    def cost(self) -> tuple[float, float, int]:
+        """Return seconds from spawn to reaping, CPU seconds, peak memory in bytes."""
+        ...
+
+
+class Bench:
+    """What one test works with; see the module's description."""
+
+    def __init__(self, context: Context, *, here: Environment, python: str, number: int) -> None:
+        """Make the scratch folder and count the worker's possessions."""
+        self.context, self.privilege, self.python = context, here.privilege, python
+        self.nonce = secrets.token_hex(8)
+        self.home = Path(context.paths.scratch) / "home"
+        self.home.mkdir(exist_ok=True)
+        self.folder = Path(context.paths.scratch) / f"t{number}"
+        """Short path for sockets of the harness (unix(7): 108 bytes)."""
+        self.launches: list[Launch] = []
+        self.notes: list[tuple[str, Any]] = []
+        self.failure_evidence: list[Evidence] = []
+        self._cleanups: list[Callable[[], None]] = []
+        self._census = leaks.Census(self.home, groups=leaks.own_cgroups(contained=here.place is Place.CONTAINER), is_payload=self._is_payload)
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep a measured value for the report; units stand in the name (``forwarding_s``)."""
+        self.notes.append((name, value))
+
+    def own(self, cleanup: Callable[[], None]) -> None:
+        """Call this when the test is over, last in first out."""
+        self._cleanups.append(cleanup)
+
+    def make_folder(self) -> Path:
+        """Return this test's own folder, which must be empty again in the end."""
+        if not self.folder.exists():
+            self.folder.mkdir()
+            self.own(self.folder.rmdir)
+        return self.folder
+
+    def words(self, words: Sequence[str]) -> list[str]:
+        """Return the words with ``{python}`` replaced by the worker's interpreter."""
+        return [self.python if word == "{python}" else word for word in words]
+
+    @property
+    def payload(self) -> list[str]:
+        """Return the words that start the payload, before its subcommand."""
+        return self.words(self.context.paths.payload)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the explicit environment of every program under test."""
+        return {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.home),
+            "TMPDIR": str(self.home),
+            "LANG": "C.UTF-8",
+        }
+
+    def record_failure(self) -> None:
+        """Look at everything that was started, at the moment a test fails."""
+        for launch in self.launches:
+            self.failure_evidence += launch.evidence()
+        lines = [process.describe(pid) for pid in process.descendants(os.getpid())]
+        self.failure_evidence.append(Evidence(title="processes", text="\n".join(lines) or "none"))
+
+    def survivors(self) -> tuple[str, ...]:
+        """Return the command of each living payload process of this test."""
+        alive = (pid for pid in process.descendants(os.getpid()) if process.state(pid) not in ("", "Z"))
+        return tuple(process.describe(pid).partition(" state ")[2] for pid in alive if self._is_payload(pid))
+
+    @property
+    def proven(self) -> bool:
+        """Return whether any record with this test's nonce was received."""
+        return any(launch.proven for launch in self.launches)
+
+    @property
+    def cost(self) -> tuple[float, float, int]:
+        """Return target seconds, CPU seconds and peak bytes over all launches."""
+        costs = [launch.cost for launch in self.launches]
+        return sum(c[0] for c in costs), sum(c[1] for c in costs), max((c[2] for c in costs), default=0)
+
+    def settle(self) -> tuple[Leak, ...]:
+        """End everything, remove what is left and return it."""
+        for launch in reversed(self.launches):
+            launch.close()
+        for cleanup in reversed(self._cleanups):
+            cleanup()
+        return self._census.settle()
+
+    def _is_payload(self, pid: int) -> bool:
+        marker = self.payload[-1].encode()
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return marker in words[:4] and self.nonce.encode() in words

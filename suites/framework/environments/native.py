@@ -1,0 +1,119 @@
+"""Workers on this machine, behind a wall of namespaces (layer 2, standard library only)."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from suites.catalog import Environment, Place, Privilege
+from suites.framework.cleanup import children, signal_process
+from suites.framework.environments import wall
+from suites.framework.environments.driver import STOP, NeverStarted, Worker, WorkerEnd, judge
+from suites.framework.environments.user import User
+from suites.framework.model import Limits
+
+
+class NativeWorker:
+    """A worker behind its wall: the process that is held is ``unshare``, the worker is its only child."""
+
+    def __init__(self, process: subprocess.Popen[bytes], *, log: Path) -> None:
+        """Hold a process that was just started with a pipe as its standard input."""
+        self.pid = process.pid
+        self._process, self._log = process, log
+        self._pidfd = os.pidfd_open(process.pid)
+        self._killed = False
+        self._end: WorkerEnd | None = None
+
+    def fileno(self) -> int:
+        """Return a pidfd; ``unshare`` reaps the worker first, so nothing of the namespace is left by then."""
+        return self._pidfd
+
+    def stop(self) -> None:
+        """Write the word for an orderly end to the lifeline."""
+        with suppress(OSError, ValueError):
+            if self._end is None and self._process.stdin is not None:
+                self._process.stdin.write(STOP)
+
+    def kill(self) -> None:
+        """Kill PID 1 of the namespace, whose parent then ends the same way; before there is one, kill the parent."""
+        if self._end is not None:
+            return
+        self._killed = True
+        inner = [child for child in children(self.pid) if signal_process(child, signal.SIGKILL, parent=self.pid)]
+        if not inner:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def end(self) -> WorkerEnd:
+        """Reap the process and close the lifeline."""
+        if self._end is None:
+            status = self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            os.close(self._pidfd)
+            self._end = judge(status, killed=self._killed, log=self._log)
+        return self._end
+
+
+class NativeDriver:
+    """Starts workers behind the wall that the launcher's privilege allows."""
+
+    def __init__(
+        self,
+        privilege: Privilege,
+        *,
+        limits: Limits,
+        user: User | None = None,
+        cgroups: Sequence[str] = (),
+    ) -> None:
+        """Take under whom rootless workers run (needed for root only) and the run's ``cgroup.procs`` files."""
+        self.environment = Environment(privilege=privilege, place=Place.NATIVE)
+        self._limits, self._cgroups = limits, tuple(cgroups)
+        self._user = user if privilege is Privilege.ROOTLESS else None
+        self._workers: list[NativeWorker] = []
+
+    def start(self, argv: Sequence[str], *, name: str, env: Mapping[str, str], log: Path) -> Worker:
+        """Start a worker in a session of its own, behind the wall. See `Driver.start`; `name` is not needed here."""
+        try:
+            with log.open("ab") as output:
+                process = subprocess.Popen(
+                    self.command(argv),
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    bufsize=0,
+                    env=dict(env),
+                    cwd="/",
+                    start_new_session=True,
+                )
+        except OSError as error:
+            return NeverStarted(f"{name}: {error}")
+        worker = NativeWorker(process, log=log)
+        self._workers.append(worker)
+        return worker
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return the whole command line of a worker: what ties it to this process, the wall, and `argv`."""
+        barrier = wall.root_wall(user=self._user) if os.geteuid() == 0 else wall.user_wall()
+        front = wall.front(launcher=os.getpid(), processes=self._processes(), cgroups=self._cgroups)
+        return [*front, *barrier, *argv]
+
+    def close(self) -> None:
+        """Kill and reap the workers that nobody has ended."""
+        for worker in self._workers:
+            worker.kill()
+            worker.end()
+        self._workers.clear()
+
+    def _processes(self) -> int | None:
+        if self.environment.privilege is Privilege.ROOT:
+            return None
+        uid = os.geteuid() or (self._user.uid if self._user else 0)
+        wanted = wall.tasks_of(uid) + self._limits.processes
+        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

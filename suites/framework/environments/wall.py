@@ -1,0 +1,89 @@
+"""The wall around a worker, as command lines (layer 2, standard library only, nothing is executed here).
+
+A target under test may signal every process it sees, reboot, or rename the machine. So a worker lives in mount, UTS,
+IPC and PID namespaces of its own, whose death is tied to the launcher's by two PR_SET_PDEATHSIG: launcher to
+``unshare``, ``unshare`` to the worker, which is PID 1 and takes every descendant along (pid_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+
+from suites.framework.environments.user import User
+
+FORBIDDEN = ("sys_boot", "sys_time", "sys_module", "sys_rawio")
+"""Capabilities that no case needs and with which a target could harm the machine (capabilities(7))."""
+BOUNDING = "--bounding-set=" + ",".join(f"-{name}" for name in FORBIDDEN)
+"""Naming one that the machine lacks already is no error (tried)."""
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+FRONT = """[ "$PPID" = "$1" ] || exit 125
+shift
+while [ "$1" != -- ]; do echo $$ >"$1" || exit 125; shift; done
+shift
+exec "$@"
+"""
+"""Runs with the death signal set. A launcher that died before that was set is no longer the parent. Then it enters
+the cgroups named up to ``--``: before the first fork, so that no process is ever outside."""
+
+NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def tool(name: str) -> str:
+    """Return where a program of util-linux is; its bare name if nowhere, so that executing it says so."""
+    return shutil.which(name, path=SEARCH) or name
+
+
+def front(*, launcher: int, processes: int | None, cgroups: Sequence[str]) -> list[str]:
+    """Return the words that tie a process to its launcher, limit it, and put it into cgroups.
+
+    `processes` is RLIMIT_NPROC, which counts every task of the user on the machine and does nothing for root.
+    `cgroups` are paths of ``cgroup.procs`` files.
+    """
+    limits = ["--core=0", *([] if processes is None else [f"--nproc={processes}"])]
+    return [
+        *(tool("setpriv"), "--pdeathsig", "KILL", "--"),
+        *(tool("prlimit"), *limits, "--"),
+        *("/bin/sh", "-c", FRONT, "seatrial", str(launcher), *cgroups, "--"),
+    ]
+
+
+def root_wall(*, user: User | None) -> list[str]:
+    """Return the words with which root puts a worker behind the wall, as `user` where one is given.
+
+    A change of credentials clears the death signal (prctl(2)), hence the last option of setpriv. Between the two the
+    lifeline alone would notice a dead parent.
+    """
+    become = [] if user is None else ["--reuid", str(user.uid), "--regid", str(user.gid), "--init-groups"]
+    return [
+        *(tool("unshare"), *NAMESPACES, "--propagation", "private", "--"),
+        *(tool("setpriv"), BOUNDING, *become, "--pdeathsig", "KILL", "--"),
+    ]
+
+
+def user_wall() -> list[str]:
+    """Return the words with which an ordinary user puts a worker behind the wall, in a user namespace of his own."""
+    return [tool("unshare"), "--user", "--map-current-user", *NAMESPACES, "--"]
+
+
+def container_wall() -> list[str]:
+    """Return the words that take the forbidden capabilities from a privileged container."""
+    return ["setpriv", BOUNDING, "--"]
+
+
+def tasks_of(uid: int) -> int:
+    """Return how many tasks `uid` has on this machine, as RLIMIT_NPROC counts them (about 1 ms per 100 processes)."""
+    total = 0
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            total += _threads(entry.path, uid) if entry.name.isdigit() else 0
+    return total
+
+
+def _threads(folder: str, uid: int) -> int:
+    try:
+        return len(os.listdir(f"{folder}/task")) if os.stat(folder).st_uid == uid else 0
+    except OSError:
+        return 0

@@ -1,0 +1,81 @@
+"""What a machine or an environment may have, each probed by doing (layer 0: standard library only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fact(StrEnum):
+    """One capability of a machine (probed by the launcher) or of an environment (probed inside it)."""
+
+    # of the host, probed by the launcher
+    ROOT = "root"
+    """The launcher's effective uid is 0."""
+    ORDINARY_USER = "ordinary-user"
+    """An ordinary user is known under whom the rootless environment runs."""
+    NAMESPACE_WALL = "namespace-wall"
+    """A worker can be put into namespaces of its own, so that no target reaches the rest of the machine."""
+    DOCKER = "docker"
+    """A Docker engine answers."""
+    DOCKER_PRIVILEGED = "docker-privileged"
+    """The Docker engine starts a privileged container that runs Python >= 3.11."""
+    DOCKER_USER_NAMESPACES = "docker-user-namespaces"
+    """The Docker engine starts an unprivileged container in which a user makes user namespaces."""
+    PACKAGES = "packages"
+    """Packages of the distribution can be downloaded without root and unpacked without installing."""
+    COMPILER = "compiler"
+    """A C compiler builds the recorder payload."""
+
+    # of an environment, probed inside it
+    PID_NAMESPACE = "pid-namespace"
+    """The worker makes a PID namespace with its own /proc, in which a target is PID 1."""
+    USER_NAMESPACE = "user-namespace"
+    """A user namespace with a single mapped id can be made (user_namespaces(7))."""
+    SUBORDINATE_IDS = "subordinate-ids"
+    """newuidmap and newgidmap map a range of subordinate ids (subuid(5))."""
+    CHILD_SUBREAPER = "child-subreaper"
+    """PR_SET_CHILD_SUBREAPER works, or the worker is PID 1 of its namespace (prctl(2))."""
+    PROC_CHILDREN = "proc-children"
+    """/proc/PID/task/TID/children lists children (CONFIG_PROC_CHILDREN, proc_pid_task(5))."""
+    PSEUDO_TERMINAL = "pseudo-terminal"
+    """A pseudo-terminal can be opened and become a controlling terminal (pty(7))."""
+    CGROUP_PIDS = "cgroup-pids"
+    """A cgroup with a limit on the number of processes can be made."""
+    CGROUP_MEMORY = "cgroup-memory"
+    """A cgroup with a limit on memory can be made."""
+    OVERLAY = "overlay"
+    """An overlay file system can be mounted."""
+    SETUID = "setuid"
+    """A process can become another user (CAP_SETUID)."""
+    DOCKER_COMMAND = "docker-command"
+    """The docker command line runs and stops a container from within the environment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A fact that does not hold: which, how it was found out, and what would change it."""
+
+    fact: Fact
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The verdict of one probe."""
+
+    fact: Fact
+    present: bool
+    probe: str
+    """The operation that was executed, such as ``unshare(CLONE_NEWPID)``."""
+    detail: str = ""
+    """What was seen: a version where present, the error where absent."""
+    remedy: str = ""
+
+    @property
+    def missing(self) -> Missing | None:
+        """Return the absence as a value, or None where the fact holds."""
+        if self.present:
+            return None
+        return Missing(fact=self.fact, reason=f"{self.probe}: {self.detail}", remedy=self.remedy)

@@ -1,0 +1,149 @@
+"""What a test leaves behind: processes, mounts, cgroups, files, descriptors (layer 1).
+
+A leaked process is a living descendant of the worker that nobody holds; tokens in environments can be scrubbed by
+a target, descent cannot. Only this worker's own paths are looked at, never the machine's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from suites.framework import cgroups, process
+from suites.framework.waiting import Deadline, Waiter, ticks
+
+MNT_DETACH = 2
+SWEEP_S = 10.0
+"""A worker that cannot get rid of what a target left is of no further use after this time."""
+
+
+class Owner(StrEnum):
+    """Who left something: the program under test, or Seatrial itself."""
+
+    TARGET = "target"
+    HARNESS = "harness"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """One thing left behind; `what` is stable text (``process sleep 60``), no numbers that change from run to run."""
+
+    owner: Owner
+    kind: str
+    what: str
+
+    def __str__(self) -> str:
+        """Return ``process sleep 60``."""
+        return f"{self.kind} {self.what}"
+
+
+def mounts() -> dict[str, str]:
+    """Return mount id: mount point of this mount namespace (proc_pid_mountinfo(5))."""
+    rows = (line.split(" ") for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return {row[0]: row[4] for row in rows}
+
+
+def own_cgroups(*, contained: bool) -> tuple[Path, ...]:
+    """Return the folders of the cgroups that were made for this worker's run, or (`contained`) for its container."""
+    folders = {folder for folder in cgroups.memberships().values() if os.access(folder, os.W_OK)}
+    return tuple(sorted(folder for folder in folders if contained or folder.name.startswith("seatrial-")))
+
+
+def _fds() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return {number: target for number, target in found.items() if not target.startswith(f"/proc/{os.getpid()}/fd")}
+
+
+class Census:
+    """The worker's possessions before a test, to be compared after it."""
+
+    def __init__(self, scratch: Path, *, groups: tuple[Path, ...], is_payload: Callable[[int], bool]) -> None:
+        """Count now; `scratch` is the folder that targets may write to, `is_payload` tells our own programs."""
+        self._scratch, self._cgroups, self._is_payload = scratch, groups, is_payload
+        self._mounts, self._fds = mounts(), _fds()
+        self._children = frozenset(process.children(os.getpid()))
+        self._folders = self._cgroup_folders()
+
+    def _cgroup_folders(self) -> frozenset[Path]:
+        return frozenset().union(*map(cgroups.below, self._cgroups))
+
+    def settle(self) -> tuple[Leak, ...]:
+        """Return what is there and was not before, having removed it."""
+        return (*self._processes(), *self._mount_points(), *self._cgroup_leaks(), *self._files(), *self._descriptors())
+
+    def _processes(self) -> tuple[Leak, ...]:
+        """Kill and reap every process that came since; a payload of ours is no leak, the target's own helper is."""
+        found: dict[str, None] = {}
+        for _ in ticks(Deadline(SWEEP_S)):
+            left = [pid for pid in process.children(os.getpid()) if pid not in self._children]
+            if not left:
+                break
+            for pid in left:
+                if process.state(pid) not in "Z" and not self._is_payload(pid):
+                    found[self._command(pid)] = None
+            _kill(left, crowd=len(left) > 64)
+        return tuple(Leak(owner=Owner.TARGET, kind="process", what=command) for command in list(found)[:5])
+
+    @staticmethod
+    def _command(pid: int) -> str:
+        return process.describe(pid).partition(" state ")[2].partition(" ")[2][:120] or "unknown"
+
+    def _mount_points(self) -> tuple[Leak, ...]:
+        added = {number: point for number, point in mounts().items() if number not in self._mounts}
+        for point in reversed(added.values()):
+            ctypes.CDLL(None).umount2(point.encode(), MNT_DETACH)
+        return tuple(Leak(owner=Owner.TARGET, kind="mount", what=point) for point in added.values())
+
+    def _cgroup_leaks(self) -> tuple[Leak, ...]:
+        added = sorted(self._cgroup_folders() - self._folders)
+        for folder in added:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        return tuple(Leak(owner=Owner.TARGET, kind="cgroup", what=folder.name) for folder in added)
+
+    def _files(self) -> tuple[Leak, ...]:
+        left = sorted(self._scratch.iterdir())
+        for path in left:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return tuple(Leak(owner=Owner.TARGET, kind="file", what=path.name) for path in left[:5])
+
+    def _descriptors(self) -> tuple[Leak, ...]:
+        added = {number: target for number, target in _fds().items() if number not in self._fds}
+        return tuple(Leak(owner=Owner.HARNESS, kind="descriptor", what=target) for target in added.values())
+
+
+def _kill(pids: list[int], *, crowd: bool) -> None:
+    if crowd and os.getpid() == 1:  # a fork bomb outruns one kill per process, not a kill of the whole namespace
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+        _reap(pid)
+
+
+def _reap(pid: int) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if Waiter().wait((pidfd,), Deadline(1.0)):
+            os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+    finally:
+        os.close(pidfd)

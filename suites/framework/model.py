@@ -1,0 +1,344 @@
+"""Outcomes, events, targets and the context of a worker, as typed, versioned data (layer 0: standard library only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from suites.catalog import Kind, Mode
+from suites.framework.facts import Fact, Finding
+
+SCHEMA = 1
+"""The version of every persisted type in this module; a reader refuses a newer one by name."""
+
+
+class Outcome(StrEnum):
+    """How a node ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    XFAILED = "xfailed"
+    XPASSED = "xpassed"
+    SKIPPED = "skipped"
+    ERRORED = "errored"
+
+
+class Reason(StrEnum):
+    """Why a node did not simply pass; a missing fact is written ``missing:FACT``."""
+
+    NOT_OFFERED = "not-offered"
+    INCONCLUSIVE = "inconclusive"
+    PRECLUDED = "precluded"
+    TIMEOUT = "timeout"
+    SILENCE = "silence"
+    LEAK = "leak"
+    CRASH = "crash"
+    SIGNAL = "signal"
+    EXIT = "exit"
+    OOM = "oom"
+    DISK_FULL = "disk-full"
+    HOOK = "hook"
+    NOT_STARTED = "not-started"
+    INTERRUPTED = "interrupted"
+
+
+MISSING = "missing:"
+"""Prefix of the reason of a skip for a missing fact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One piece of what was seen: a title and verbatim text (captured output, signal log, process states)."""
+
+    title: str
+    text: str
+
+
+# ---- events: <environment>/events/<phase>.<worker>.jsonl -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """First event of a worker: who it is, as the kernel says."""
+
+    schema: int
+    run: str
+    environment: str
+    phase: str
+    worker: str
+    pid: int
+    uid: int
+    cap_eff: str
+    """CapEff of /proc/self/status, 16 hexadecimal digits."""
+    uid_map: str
+    """Content of /proc/self/uid_map, white space folded."""
+    container: str
+    """The container's id, or empty on the host."""
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A node that will run; one without an `Ended` is an error."""
+
+    node: str
+    cases: tuple[str, ...]
+    target: str
+    kind: str
+    mode: str
+    title: str
+    file: str
+    line: int
+    requires: tuple[str, ...] = ()
+    parameter: str = ""
+    standby: bool = False
+    """True for a reference that runs only because a target failed this case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A node's set-up has begun."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A node's verdict, with everything a reader needs to believe it. Times in seconds, memory in bytes."""
+
+    node: str
+    outcome: Outcome
+    reason: str = ""
+    message: str = ""
+    expected: str = ""
+    actual: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    wall_s: float = 0.0
+    target_s: float = 0.0
+    cpu_s: float = 0.0
+    rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A measured value, of a node or (without one) of the worker."""
+
+    name: str
+    value: Any
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """Last event of a worker that ended by itself: number of nodes by outcome."""
+
+    counts: dict[str, int]
+
+
+Event = Begun | Planned | Started | Ended | Note | Finished
+EVENTS: dict[str, type[Event]] = {
+    "begun": Begun,
+    "planned": Planned,
+    "started": Started,
+    "ended": Ended,
+    "note": Note,
+    "finished": Finished,
+}
+"""The value of key ``event`` in a line of an event file, and its type."""
+
+
+# ---- targets ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deviation:
+    """A known difference from what a case asserts: expected only if the observation matches, noticed when it goes away."""
+
+    case: str
+    observed: str
+    """The `actual` of the failure, literally."""
+    reason: str
+    source: str = ""
+    environment: tuple[str, ...] = ()
+    """Environments in which it holds; empty = all. Also the other scopes."""
+    mode: tuple[str, ...] = ()
+    parameter: tuple[str, ...] = ()
+    version: tuple[str, ...] = ()
+    """Prefixes of the target's version."""
+    variant: tuple[str, ...] = ()
+    """Names of variants; the bare target is written ``-``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitCall:
+    """How an init is called and what it offers."""
+
+    separator: str = ""
+    """Word between the options and the command, such as ``--``."""
+    subreaper: tuple[str, ...] = ()
+    """Options that make it adopt orphans when it is not PID 1; empty when it always does or never does."""
+    adopts: bool = True
+    """Whether it can adopt orphans when it is not PID 1."""
+    delivery: str = "child"
+    """``child`` or ``group``: who receives a forwarded signal."""
+    fence: int = 64
+    """The highest signal that it is known to forward: ends a proof of absence."""
+    graceful: tuple[str, ...] = ()
+    """Options that set the time from TERM to KILL, ``{seconds}`` standing for it; empty = no escalation offered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Calling conventions, one table per kind."""
+
+    init: InitCall = InitCall()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The same program called with more options; shown as ``NAME+VARIANT``. Fields left out keep the target's."""
+
+    arguments: tuple[str, ...] = ()
+    call: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A target that must fail: per mode the cases, or ``*`` for every one."""
+
+    reason: str
+    plain: tuple[str, ...] = ()
+    pid1: tuple[str, ...] = ()
+    docker: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a target's TOML file says."""
+
+    schema: int = SCHEMA
+    name: str = ""
+    title: str = ""
+    kinds: tuple[Kind, ...] = (Kind.INIT,)
+    reference_for: tuple[Kind, ...] = ()
+    package: dict[str, str] = field(default_factory=dict)
+    """Package that holds it, per distribution id of os-release(5)."""
+    binary: str = ""
+    """File name on PATH or in the package; for an embedded target a path below fixtures/."""
+    interpreter: bool = False
+    """True for a Python script that runs under the worker's own interpreter (``-I -S``)."""
+    command: tuple[str, ...] = ()
+    """Words that take the place of the binary, such as a shell one-liner; the command under test follows."""
+    version: tuple[str, ...] = ()
+    """Arguments that make it print its version."""
+    siblings: tuple[str, ...] = ()
+    call: Call = Call()
+    limits: dict[str, float] = field(default_factory=dict)
+    variant: dict[str, Variant] = field(default_factory=dict)
+    deviation: tuple[Deviation, ...] = ()
+    control: Control | None = None
+
+
+class Role(StrEnum):
+    """What a target is in this run."""
+
+    TARGET = "target"
+    REFERENCE = "reference"
+    CONTROL = "control"
+    STANDBY = "standby"
+    """A reference that was not asked for: it runs only the cases that a target failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A staged program under test, ready to be called in any environment."""
+
+    name: str
+    """As shown, the variant included: ``tini+g``."""
+    kind: Kind
+    role: Role
+    argv: tuple[str, ...]
+    """The words that start it, up to and including variant options, before calling options and the command.
+    The word ``{python}`` stands for the worker's interpreter."""
+    path: str
+    """What the user gave or where it was found."""
+    sha256: str
+    version: str
+    profile: Profile
+    variant: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables for this target only (LD_LIBRARY_PATH of a provisioned one, ``--target-env``)."""
+    wrap: tuple[str, ...] = ()
+    """Words in front of argv; ``{evidence}`` stands for the node's folder of artefacts."""
+    call: Call = Call()
+    """The profile's conventions with the variant's laid over them."""
+
+
+# ---- context.json ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which cases of which suites."""
+
+    kinds: tuple[Kind, ...] = tuple(Kind)
+    cases: tuple[str, ...] = ()
+    expression: str = ""
+    tier: int = 3
+    nodes: tuple[str, ...] = ()
+    """Exact node ids (without the repetition), as ``--failed`` finds them; empty = all."""
+    repeat: int = 1
+    exitfirst: bool = False
+    shard: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a worker holds its targets to. Seconds, bytes and counts."""
+
+    deadline_s: float = 2.0
+    """Least liveness deadline of one observation."""
+    node_s: float = 60.0
+    """The launcher ends a worker whose node takes longer."""
+    output_bytes: int = 65536
+    """Kept of each captured stream: half from its head, half from its tail."""
+    processes: int = 4096
+    memory_bytes: int = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where things are; the same in every environment, because containers mount them where they are on the host."""
+
+    suites: str
+    """Folder that holds ``suites/`` and ``fixtures/``, read-only."""
+    run: str
+    """<run>/<environment>, read-write."""
+    scratch: str
+    """Short private folder of this worker, read-write."""
+    payload: tuple[str, ...]
+    """Words that start the payload: the compiled one, or ``{python}`` and the twin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Everything that crosses the boundary into an environment."""
+
+    schema: int
+    run: str
+    environment: str
+    phase: str
+    worker: int
+    workers: int
+    selection: Selection
+    targets: tuple[Target, ...]
+    findings: tuple[Finding, ...]
+    promises: tuple[Fact, ...]
+    limits: Limits
+    paths: Paths
+    image: str = ""
+    """Container image for cases that call the docker command; empty where there is none."""
+    image_mounts: tuple[str, ...] = ()
+    """Host paths that containers of this image need, read-only at the same place."""
+    modes: tuple[Mode, ...] = tuple(Mode)

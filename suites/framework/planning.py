@@ -1,0 +1,145 @@
+"""Which tests run here, with which target and in which mode: pure functions over marks and the context (layer 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from suites.catalog import Environment, Kind, Mode, Place, Privilege
+from suites.framework.facts import Fact, Finding, Missing
+from suites.framework.model import Context, Role, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """A target in a mode: what a test of a suite is parametrised with."""
+
+    target: Target
+    mode: Mode
+    repetition: int = 1
+
+    @property
+    def id(self) -> str:
+        """Return the first part of the node's parameters, ``tini+g-pid1`` or ``tini-plain-r2``."""
+        suffix = f"-r{self.repetition}" if self.repetition > 1 else ""
+        return f"{self.target.name}-{self.mode}{suffix}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What is known of a collected test before it runs."""
+
+    cases: tuple[str, ...]
+    requires: tuple[Fact, ...]
+    offers: tuple[str, ...]
+    tier: int
+    parameter: str
+    pairing: Pairing | None
+
+    @property
+    def key(self) -> tuple[tuple[str, ...], str, str, int]:
+        """Return what all targets of one case share: cases, mode, parameter and repetition."""
+        pairing = self.pairing
+        return self.cases, pairing.mode if pairing else "", self.parameter, pairing.repetition if pairing else 1
+
+
+def pairings(marks: Sequence[pytest.Mark], context: Context, here: Environment, kind: Kind) -> list[Pairing]:
+    """Return the targets of a kind with the modes in which a test so marked makes sense here."""
+    if not _makes_sense(marks, here):
+        return []
+    wanted = _arguments(marks, "modes") or (Mode.PLAIN, Mode.PID1)
+    allowed = [mode for mode in wanted if mode in context.modes and (mode is not Mode.DOCKER or here.place is Place.NATIVE)]
+    only = _arguments(marks, "controls")
+    targets = [
+        target
+        for target in context.targets
+        if target.kind is kind and (not only or target.name.removeprefix("control:") in only and target.role is Role.CONTROL)
+    ]
+    return [
+        Pairing(target=target, mode=mode, repetition=repetition)
+        for target in targets
+        for mode in allowed
+        for repetition in range(1, context.selection.repeat + 1)
+    ]
+
+
+def _makes_sense(marks: Iterable[pytest.Mark], here: Environment) -> bool:
+    for mark in marks:
+        if mark.name == "within":
+            if mark.kwargs["privilege"] not in (None, here.privilege) or mark.kwargs["place"] not in (None, here.place):
+                return False
+    return True
+
+
+def _arguments(marks: Iterable[pytest.Mark], name: str) -> tuple[Any, ...]:
+    return tuple(argument for mark in marks if mark.name == name for argument in mark.args)
+
+
+def node(item: pytest.Item, here: Environment) -> Node:
+    """Return what an item's marks and parameters say."""
+    marks = list(item.iter_markers())
+    pairing, parameter = None, ""
+    if callspec := getattr(item, "callspec", None):
+        pairing = next((value for value in callspec.params.values() if isinstance(value, Pairing)), None)
+        parameter = callspec.id.replace(pairing.id, "", 1).strip("-") if pairing else callspec.id
+    return Node(
+        cases=tuple(dict.fromkeys(_arguments(marks, "case"))),
+        requires=tuple(dict.fromkeys((*_arguments(marks, "requires"), *_implied(pairing, here, item)))),
+        offers=_arguments(marks, "offered"),
+        tier=max(_arguments(marks, "tier"), default=1),
+        parameter=parameter,
+        pairing=pairing,
+    )
+
+
+def _implied(pairing: Pairing | None, here: Environment, item: pytest.Item) -> Iterator[Fact]:
+    """Yield the facts that a mode or a fixture needs."""
+    if pairing is None:
+        return
+    yield Fact.PROC_CHILDREN
+    if pairing.mode is Mode.PID1:
+        yield Fact.PID_NAMESPACE
+        if here.privilege is Privilege.ROOTLESS:
+            yield Fact.USER_NAMESPACE
+    if pairing.mode is Mode.DOCKER:
+        yield Fact.DOCKER_COMMAND
+    if "terminal" in getattr(item, "fixturenames", ()):
+        yield Fact.PSEUDO_TERMINAL
+
+
+def wanted(candidate: Node, context: Context, identifier: str) -> bool:
+    """Return whether the selection (cases, nodes, tier) asks for this node; a standby reference follows the cases."""
+    selection = context.selection
+    if candidate.pairing is None:
+        return not candidate.cases  # a case for which no target and mode make sense here
+    if candidate.tier > selection.tier:
+        return False
+    ids = {*candidate.cases, *(f"{candidate.pairing.target.kind}:{case}" for case in candidate.cases)}
+    if selection.cases and not ids & set(selection.cases):
+        return False
+    standby = candidate.pairing.target.role is Role.STANDBY
+    return standby or not selection.nodes or identifier in selection.nodes
+
+
+def share(weights: dict[str, int], parts: int) -> dict[str, int]:
+    """Return which of `parts` (from 0) each group belongs to: heaviest first to the lightest part, the same everywhere."""
+    loads = [0] * parts
+    shares = {}
+    for name in sorted(weights, key=lambda group: (-weights[group], group)):
+        shares[name] = loads.index(min(loads))
+        loads[shares[name]] += weights[name]
+    return shares
+
+
+def absence(facts: Iterable[Fact], findings: Iterable[Finding]) -> Missing | None:
+    """Return the first fact that does not hold; one that nobody probed counts as missing."""
+    known = {finding.fact: finding for finding in findings}
+    for fact in facts:
+        if fact not in known:
+            return Missing(fact=fact, reason="it was not probed in this environment", remedy="report this as a defect of Seatrial")
+        if missing := known[fact].missing:
+            return missing
+    return None

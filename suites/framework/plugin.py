@@ -1,0 +1,381 @@
+"""The pytest plugin of a worker: options, parametrisation, fixtures, and the event log (layer 1).
+
+A worker is one pytest process of a run, with a share of the cases and an event file of its own. Everything that
+anybody reads later comes from these events; pytest's own terminal output is only a log.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from suites.catalog import ENVIRONMENTS, Environment, Kind
+from suites.framework import judgement, marks, planning, probes
+from suites.framework.bench import Bench
+from suites.framework.codec import decode
+from suites.framework.events import EventLog
+from suites.framework.judgement import Sight, Verdict
+from suites.framework.lifeline import Lifeline
+from suites.framework.model import (
+    SCHEMA,
+    Begun,
+    Context,
+    Ended,
+    Evidence,
+    Finished,
+    Note,
+    Outcome,
+    Planned,
+    Role,
+    Started,
+)
+from suites.framework.observation import Lacking, NotOffered, Unmet
+from suites.framework.planning import Node, Pairing
+from suites.framework.targets.contained import ContainedInit
+from suites.framework.targets.deviations import match
+from suites.framework.targets.init import Init
+from suites.framework.terminal import Terminal
+
+NODE = pytest.StashKey[Node]()
+CASE_FIXTURES: dict[str, Kind] = {"init": Kind.INIT, "contained": Kind.INIT}
+"""Fixtures that are a target in a mode, and the kind they draw from."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--context``, the one option of a worker."""
+    parser.getgroup("seatrial").addoption("--context", metavar="FILE", help="context.json of this worker")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks; with a context, become a worker."""
+    for name, meaning in marks.MARKS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    if path := config.getoption("--context"):
+        context = decode(Context, json.loads(Path(path).read_text()))
+        config.pluginmanager.register(Worker(context, config), "seatrial-worker")
+
+
+class Worker:
+    """The hooks of one worker; its state lives as long as the pytest session."""
+
+    def __init__(self, context: Context, config: pytest.Config) -> None:
+        """Open the event log and say who this worker is."""
+        self._context = context
+        self._here: Environment = next(e for e in ENVIRONMENTS if e.name == context.environment)
+        self.name = f"{context.phase}.{context.worker}"
+        self._counts: Counter[str] = Counter()
+        self._failed: set[tuple[Any, ...]] = set()
+        self._number = 0
+        self._compared: tuple[object, object] | None = None
+        self._lifeline = Lifeline(0)
+        self._lifeline.start()
+        self.log = EventLog(Path(context.paths.run) / "events" / f"{self.name}.jsonl")
+        self.log.write(identity(context, self.name))
+
+    # -- collection
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrise the fixture that is a target with every target and mode that makes sense here."""
+        if "fact" in metafunc.fixturenames:
+            metafunc.parametrize("fact", probes.applicable(self._here.place), ids=str)
+        for fixture, kind in CASE_FIXTURES.items():
+            if fixture in metafunc.fixturenames:
+                found = planning.pairings(list(metafunc.definition.iter_markers()), self._context, self._here, kind)
+                metafunc.parametrize(fixture, found, ids=[pairing.id for pairing in found], indirect=True)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep this worker's share of what was selected, all targets of a case together, references where they belong."""
+        for item in items:
+            item.stash[NODE] = planning.node(item, self._here)
+        chosen = [item for item in items if planning.wanted(item.stash[NODE], self._context, bare(item.nodeid))]
+        kept = [item for item in chosen if self._mine(item, self._shares(chosen))]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        kept.sort(key=lambda item: self._rank(item.stash[NODE]))
+        items[:] = kept
+
+    @staticmethod
+    def _group(item: pytest.Item) -> str:
+        return item.stash[NODE].cases[0] if item.stash[NODE].cases else item.nodeid
+
+    def _shares(self, items: list[pytest.Item]) -> dict[str, int]:
+        """Return which worker of the whole (shard and worker together) runs each group."""
+        _, shards = self._context.selection.shard
+        return planning.share(dict(Counter(map(self._group, items))), shards * self._context.workers)
+
+    def _mine(self, item: pytest.Item, shares: dict[str, int]) -> bool:
+        shard, _ = self._context.selection.shard
+        return shares[self._group(item)] == (shard - 1) * self._context.workers + self._context.worker - 1
+
+    @staticmethod
+    def _rank(node: Node) -> tuple[Any, ...]:
+        role = node.pairing.target.role if node.pairing else Role.TARGET
+        order = {Role.REFERENCE: 0, Role.TARGET: 1, Role.CONTROL: 2, Role.STANDBY: 3}
+        return (*node.key, order[role])
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Announce every node: one that is announced and never ends is an error."""
+        for item in session.items:
+            if not self._stands_by(item):
+                self._announce(item)
+        gc.collect()
+        gc.freeze()
+
+    @staticmethod
+    def _stands_by(item: pytest.Item) -> bool:
+        pairing = item.stash[NODE].pairing
+        return pairing is not None and pairing.target.role is Role.STANDBY
+
+    def _announce(self, item: pytest.Item) -> None:
+        node, (file, line, _) = item.stash[NODE], item.location
+        pairing = node.pairing
+        self.log.write(
+            Planned(
+                node=item.nodeid,
+                cases=node.cases,
+                target=pairing.target.name if pairing else "",
+                kind=pairing.target.kind if pairing else "",
+                mode=pairing.mode if pairing else "",
+                title=title(item),
+                file=file,
+                line=(line or 0) + 1,
+                requires=tuple(map(str, node.requires)),
+                parameter=node.parameter,
+                standby=self._stands_by(item),
+            )
+        )
+
+    # -- running
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Write ``started`` and ``ended`` around a node."""
+        node = item.stash[NODE]
+        self._current = Progress()
+        if self._stands_by(item):
+            self._current.idle = node.key not in self._failed
+            if not self._current.idle:
+                self._announce(item)
+        if not self._current.idle:
+            self.log.write(Started(node=item.nodeid))
+        result = yield
+        if not self._current.idle:
+            self._finish(item, node)
+        return result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Stop a case before it starts where the target does not offer it or the environment cannot run it."""
+        node = item.stash[NODE]
+        if self._current.idle:
+            pytest.skip("a reference that no failure asked for")
+        if missing := planning.absence(node.requires, self._context.findings):
+            raise Lacking(missing)
+        if node.pairing and (lacking := unoffered(node)):
+            raise NotOffered(f"{node.pairing.target.name} does not offer: {lacking}")
+
+    def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> None:
+        """Remember what a failing comparison compared: ``expected == actual`` is the style of the suites."""
+        self._compared = (left, right)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+        """Note what went wrong in each phase; show an expected failure as such in the log too."""
+        report = yield
+        current, error = self._current, call.excinfo.value if call.excinfo else None
+        if error is not None and current.decided is None and not current.idle:
+            current.decided = judgement.decided(error, promises=self._context.promises)
+            if current.decided is None:
+                self._look(item.stash[NODE], call, error, report)
+            elif current.decided.outcome is Outcome.SKIPPED:
+                report.outcome, report.longrepr = "skipped", (item.location[0], item.location[1] or 0, current.decided.message)
+        self._compared = None
+        return report
+
+    def _look(self, node: Node, call: pytest.CallInfo[None], error: BaseException, report: Any) -> None:
+        """Keep what an exception says; show an expected failure as such in the log too."""
+        seen = judgement.sight(error, compared=self._compared)
+        if call.when != "call" and not isinstance(error, Unmet):
+            seen = Sight(message=seen.message, blame=False)
+        self._current.seen = self._current.seen or seen
+        if not seen.blame and call.excinfo is not None:
+            trace = str(call.excinfo.getrepr(style="short"))
+            self._current.evidence.append(Evidence(title=f"traceback of {call.when}", text=trace))
+        if call.when == "call" and self._judge(node, seen).outcome is Outcome.XFAILED:
+            report.outcome, report.wasxfail = "skipped", seen.message
+
+    def _judge(self, node: Node, seen: Sight | None) -> Verdict:
+        pairing = node.pairing
+        if pairing is None:
+            return judgement.judge(seen, deviation=None, control=None, declared=False)
+        target = pairing.target
+        deviation = match(
+            target.profile.deviation,
+            cases=(*node.cases, *(f"{target.kind}:{case}" for case in node.cases)),
+            environment=self._here.name,
+            mode=pairing.mode,
+            parameter=node.parameter,
+            version=target.version,
+            variant=target.variant,
+        )
+        control = target.profile.control
+        declared = judgement.must_fail(control, pairing.mode, node.cases)
+        return judgement.judge(seen, deviation=deviation, control=control, declared=declared)
+
+    def _finish(self, item: pytest.Item, node: Node) -> None:
+        current = self._current
+        verdict = current.decided or self._judge(node, current.seen)
+        if verdict.outcome in (Outcome.FAILED, Outcome.ERRORED, Outcome.XPASSED):
+            if node.pairing and node.pairing.target.role is not Role.REFERENCE:
+                self._failed.add(node.key)
+            if self._context.selection.exitfirst:
+                item.session.shouldstop = "--exitfirst"
+        self._counts[verdict.outcome] += 1
+        interesting = verdict.outcome in (Outcome.FAILED, Outcome.ERRORED)
+        bench = current.bench
+        target_s, cpu_s, rss_bytes = bench.cost if bench else (0.0, 0.0, 0)
+        evidence = (*(bench.failure_evidence if bench else ()), *current.evidence) if interesting else ()
+        for name, value in bench.notes if bench else ():
+            self.log.write(Note(node=item.nodeid, name=name, value=value))
+        self.log.write(
+            Ended(
+                node=item.nodeid,
+                outcome=verdict.outcome,
+                reason=str(verdict.reason),
+                message=verdict.message,
+                expected=verdict.expected,
+                actual=verdict.actual,
+                evidence=evidence,
+                wall_s=time.monotonic() - current.began,
+                target_s=target_s,
+                cpu_s=cpu_s,
+                rss_bytes=rss_bytes,
+            )
+        )
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the last event, unless the worker was interrupted."""
+        if not self._lifeline.stopping:
+            self.log.write(Finished(counts=dict(self._counts)))
+
+    # -- fixtures
+
+    @pytest.fixture
+    def context(self) -> Context:
+        """Everything that crossed the boundary into this environment."""
+        return self._context
+
+    @pytest.fixture
+    def here(self) -> Environment:
+        """The environment this worker runs in."""
+        return self._here
+
+    @pytest.fixture
+    def bench(self, request: pytest.FixtureRequest) -> Iterator[Bench]:
+        """One test's nonce, scratch folder and census of leaks."""
+        self._number += 1
+        current = self._current
+        bench = Bench(self._context, here=self._here, python=sys.executable, number=self._number)
+        current.bench = bench
+        yield bench
+        if current.seen is not None and not bench.failure_evidence:
+            bench.record_failure()
+        left = bench.settle()
+        if seen := judgement.leaked(left):
+            current.seen = current.seen or seen
+            current.evidence.append(Evidence(title="left behind", text="\n".join(map(str, left))))
+        elif current.seen is None and CASE_FIXTURES.keys() & set(request.fixturenames) and not bench.proven:
+            words = "a record with this test's nonce from below the target"
+            current.seen = Sight(message=f"expected {words}, but none came", expected=words, actual="none came")
+
+    @pytest.fixture
+    def init(self, request: pytest.FixtureRequest, bench: Bench) -> Init:
+        """A container init in one mode (kind init)."""
+        pairing: Pairing = request.param
+        return Init(bench, pairing.target, pairing.mode)
+
+    @pytest.fixture
+    def contained(self, request: pytest.FixtureRequest, bench: Bench) -> ContainedInit:
+        """A container init that is started by the docker command (kind init)."""
+        pairing: Pairing = request.param
+        return ContainedInit(bench, pairing.target)
+
+    @pytest.fixture
+    def terminal(self, bench: Bench) -> Terminal:
+        """A pseudo-terminal of the test's own."""
+        opened = Terminal()
+        bench.own(opened.close)
+        return opened
+
+
+class Progress:
+    """What is known so far of the node that is running."""
+
+    def __init__(self) -> None:
+        """Start the node's clock."""
+        self.began = time.monotonic()
+        self.idle = False
+        """True for a reference on standby whose case nobody failed: it leaves no trace."""
+        self.decided: Verdict | None = None
+        self.seen: Sight | None = None
+        self.evidence: list[Evidence] = []
+        self.bench: Bench | None = None
+
+
+def unoffered(node: Node) -> str:
+    """Return the words of a case that the target's profile does not offer in this mode."""
+    assert node.pairing is not None
+    offers = Init.offers(node.pairing.target, node.pairing.mode)
+    return ", ".join(word for word in node.offers if word not in offers)
+
+
+def bare(nodeid: str) -> str:
+    """Return a node id without its repetition."""
+    return re.sub(r"-r\d+(?=[]-])", "", nodeid)
+
+
+def title(item: pytest.Item) -> str:
+    """Return the first line of the test's docstring."""
+    documentation = getattr(getattr(item, "obj", None), "__doc__", None) or item.name
+    return str(documentation).strip().splitlines()[0]
+
+
+def identity(context: Context, name: str) -> Begun:
+    """Return who this worker is, as the kernel says."""
+    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    return Begun(
+        schema=SCHEMA,
+        run=context.run,
+        environment=context.environment,
+        phase=context.phase,
+        worker=name,
+        pid=os.getpid(),
+        uid=os.getuid(),
+        cap_eff=status["CapEff"],
+        uid_map=" ".join(Path("/proc/self/uid_map").read_text().split()),
+        container=container_id(),
+        versions={
+            "python": platform.python_version(),
+            "pytest": pytest.__version__,
+            "psutil": psutil.__version__,
+            "kernel": platform.release(),
+        },
+    )
+
+
+def container_id() -> str:
+    """Return the id of the Docker container this process is in, from the files that the engine mounts; empty outside."""
+    found = re.search(r"/containers/([0-9a-f]{64})/", Path("/proc/self/mountinfo").read_text())
+    return found[1] if found else ""

@@ -1,0 +1,206 @@
+"""What an environment has, found out by doing the exact operation once in a child (layer 1).
+
+Each probe returns a `Finding`; none looks at a uid, a sysctl or a version to guess.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from suites.catalog import Place, Privilege
+from suites.framework import cgroups, process
+from suites.framework.bench import Bench
+from suites.framework.facts import Fact, Finding
+from suites.framework.launch import NotLaunched, launch
+from suites.framework.process import exited
+from suites.framework.waiting import Deadline, Waiter
+
+PROBE_S = 10.0
+USERNS_REMEDY = (
+    "allow user namespaces: sudo sysctl -w user.max_user_namespaces=15000"
+    " kernel.apparmor_restrict_unprivileged_userns=0 (the second on Ubuntu)"
+)
+
+
+def _try(bench: Bench, argv: Sequence[str]) -> str:
+    """Run a command; return an empty string when it exits 0, otherwise what went wrong."""
+    try:
+        status, output = process.output_of(argv, environment=bench.environment, seconds=PROBE_S)
+    except OSError as error:
+        return f"{argv[0]}: {os.strerror(error.errno or 0)}"
+    if status == exited(0):
+        return ""
+    return output.splitlines()[-1] if output else str(status or f"no end within {PROBE_S:g} s")
+
+
+def tool(name: str) -> str:
+    """Return the path of a program of the system."""
+    folders = ("/usr/bin", "/usr/sbin", "/bin", "/sbin", "/opt/seatrial/bin", "/usr/local/bin")
+    found = (f"{folder}/{name}" for folder in folders if os.access(f"{folder}/{name}", os.X_OK))
+    return next(found, f"/usr/bin/{name}")
+
+
+def _finding(fact: Fact, probe: str, trouble: str, remedy: str) -> Finding:
+    return Finding(fact=fact, present=not trouble, probe=probe, detail=trouble, remedy=remedy if trouble else "")
+
+
+def pid_namespace(bench: Bench) -> Finding:
+    """Make a PID namespace with its own /proc in the very way a case of mode pid1 does."""
+    user = bench.privilege is Privilege.ROOTLESS
+    script = "import os; raise SystemExit(0 if os.getpid() == 1 and os.listdir('/proc/1') else 1)"
+    trouble = _launch(bench, "--pid1", *(["--user"] if user else []), script=script)
+    remedy = USERNS_REMEDY if user else "give the container CAP_SYS_ADMIN and an unmasked /proc"
+    probe = "launch --pid1 --user" if user else "launch --pid1"
+    return _finding(Fact.PID_NAMESPACE, probe, trouble, remedy)
+
+
+def _launch(bench: Bench, *options: str, script: str) -> str:
+    """Start a Python script through the payload's ``launch``; return what went wrong."""
+    null, waiter = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), Waiter()
+    words = [bench.python, "-I", "-S", "-c", script]
+    try:
+        child = launch(
+            words, payload=bench.payload, options=options, environment=dict(bench.environment), fds=dict.fromkeys((0, 1, 2), null), waiter=waiter
+        )
+    except NotLaunched as error:
+        return str(error)
+    finally:
+        os.close(null)
+    status = child.wait(Deadline(PROBE_S), waiter)
+    child.kill()
+    return "" if status == exited(0) else f"the program inside: {status or 'no end'}"
+
+
+def user_namespace(bench: Bench) -> Finding:
+    """Map this user to root in a user namespace of its own."""
+    trouble = _try(bench, [tool("unshare"), "--user", "--map-root-user", "--mount", "true"])
+    return _finding(Fact.USER_NAMESPACE, "unshare --user --map-root-user --mount", trouble, USERNS_REMEDY)
+
+
+def subordinate_ids(bench: Bench) -> Finding:
+    """Map a range of ids with newuidmap and newgidmap."""
+    trouble = _try(bench, [tool("unshare"), "--user", "--map-root-user", "--map-auto", "true"])
+    remedy = "install uidmap, and give the user a range: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
+    return _finding(Fact.SUBORDINATE_IDS, "unshare --user --map-root-user --map-auto", trouble, remedy)
+
+
+def child_subreaper(bench: Bench) -> Finding:
+    """Orphan a process and see it become a child of the worker."""
+    status, output = process.output_of(
+        ["/bin/sh", "-c", "sleep 9 >/dev/null 2>&1 </dev/null & echo $!"], environment=bench.environment, seconds=PROBE_S
+    )
+    pid = int(output) if status == exited(0) and output.isdigit() else -1
+    adopted = pid in process.children(os.getpid())
+    if adopted:
+        process.Child.adopt(pid).kill()
+    return _finding(
+        Fact.CHILD_SUBREAPER,
+        "orphan a process, look for it among the own children",
+        "" if adopted else "another process adopted it",
+        "run the worker as PID 1 of a namespace",
+    )
+
+
+def proc_children(bench: Bench) -> Finding:
+    """Read the file in which the kernel lists a task's children."""
+    path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    trouble = "" if path.exists() else f"{path}: no such file"
+    return _finding(Fact.PROC_CHILDREN, "read /proc/PID/task/TID/children", trouble, "use a kernel built with CONFIG_PROC_CHILDREN")
+
+
+def pseudo_terminal(bench: Bench) -> Finding:
+    """Open a pseudo-terminal and make it the controlling terminal of a child."""
+    script = "import os,pty; pid, fd = pty.fork(); os._exit(0 if pid or os.tcgetpgrp(0) == os.getpid() else 1)"
+    trouble = _try(bench, [bench.python, "-I", "-S", "-c", script])
+    return _finding(Fact.PSEUDO_TERMINAL, "openpty, TIOCSCTTY", trouble, "mount devpts: mount -t devpts devpts /dev/pts -o newinstance,ptmxmode=0666")
+
+
+def overlay(bench: Bench) -> Finding:
+    """Mount an overlay in a mount namespace of its own."""
+    user = bench.privilege is Privilege.ROOTLESS
+    option = ",userxattr" if user else ""
+    script = (
+        'mount -t tmpfs tmpfs "$1" && mkdir "$1/l" "$1/u" "$1/w" "$1/m" && '
+        f'mount -t overlay overlay -o "lowerdir=$1/l,upperdir=$1/u,workdir=$1/w{option}" "$1/m"'
+    )
+    words = [tool("unshare"), *(["--user", "--map-root-user"] if user else []), "--mount", "sh", "-c", script, "sh", str(bench.home)]
+    return _finding(Fact.OVERLAY, "mount -t overlay", _try(bench, words), "use a kernel >= 5.11 with overlayfs (modprobe overlay)")
+
+
+def setuid(bench: Bench) -> Finding:
+    """Become another user."""
+    trouble = _try(bench, [bench.python, "-I", "-S", "-c", "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)"])
+    return _finding(Fact.SETUID, "setuid(65534)", trouble, "run as root: nox -s acceptance-root")
+
+
+def limit_in(controller: str, knob: str, fact: Fact) -> Callable[[Bench], Finding]:
+    """Return a probe that makes a cgroup below the worker's own and sets a limit in it."""
+
+    def probe(bench: Bench) -> Finding:
+        trouble = _limit(controller, knob)
+        remedy = "run as root, or delegate the controller (systemd: Delegate=yes)"
+        return _finding(fact, f"mkdir in the {controller} cgroup, write {knob}", trouble, remedy)
+
+    return probe
+
+
+def _limit(controller: str, knob: str) -> str:
+    place = cgroups.controlled_by(controller)
+    if place is None:
+        return f"no cgroup hierarchy of this process has the {controller} controller"
+    folder, unified = place
+    child = folder / f"seatrial-probe-{os.getpid()}"
+    try:
+        child.mkdir()
+    except OSError as error:
+        return f"mkdir {child}: {error.strerror}"
+    try:
+        (child / ("memory.max" if unified and controller == "memory" else knob)).write_text("1073741824")
+    except OSError as error:
+        return f"write {knob}: {error.strerror}"
+    finally:
+        child.rmdir()
+    return ""
+
+
+def docker_command(bench: Bench) -> Finding:
+    """Run a container of the image of this run by the docker command line."""
+    image, probe = bench.context.image, "docker run true"
+    if not image:
+        return _finding(Fact.DOCKER_COMMAND, probe, "no container image for this run", "start a Docker engine that answers")
+    trouble = _try(bench, [tool("docker"), "run", "--rm", *container_options(bench), image, "true"])
+    remedy = "install the docker command, and let this user talk to the engine: sudo usermod -aG docker USER"
+    return _finding(Fact.DOCKER_COMMAND, probe, trouble, remedy)
+
+
+def container_options(bench: Bench) -> list[str]:
+    """Return what every ``docker run`` of a case needs: the run's label, no network, the image's mounts."""
+    mounts = [word for path in bench.context.image_mounts for word in ("--volume", f"{path}:{path}:ro")]
+    return ["--network", "none", "--label", f"seatrial.run={bench.context.run}", *mounts]
+
+
+PROBES: dict[Fact, Callable[[Bench], Finding]] = {
+    Fact.PID_NAMESPACE: pid_namespace,
+    Fact.USER_NAMESPACE: user_namespace,
+    Fact.SUBORDINATE_IDS: subordinate_ids,
+    Fact.CHILD_SUBREAPER: child_subreaper,
+    Fact.PROC_CHILDREN: proc_children,
+    Fact.PSEUDO_TERMINAL: pseudo_terminal,
+    Fact.CGROUP_PIDS: limit_in("pids", "pids.max", Fact.CGROUP_PIDS),
+    Fact.CGROUP_MEMORY: limit_in("memory", "memory.limit_in_bytes", Fact.CGROUP_MEMORY),
+    Fact.OVERLAY: overlay,
+    Fact.SETUID: setuid,
+    Fact.DOCKER_COMMAND: docker_command,
+}
+"""The facts of an environment, each with its probe."""
+
+NATIVE_ONLY = frozenset({Fact.DOCKER_COMMAND})
+"""Facts that make no sense inside a container."""
+
+
+def applicable(place: Place) -> tuple[Fact, ...]:
+    """Return the facts to probe in an environment at this place, in the order of the table."""
+    return tuple(fact for fact in PROBES if place is Place.NATIVE or fact not in NATIVE_ONLY)
+

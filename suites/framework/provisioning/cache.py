@@ -1,0 +1,221 @@
+"""The cache: finished directories, each made once, published whole and verified on use (layer 2: + filelock)."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from suites.framework.errors import InfrastructureError
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+LOCK_TIMEOUT_S = 600.0
+"""How long one run waits for another that makes the same entry."""
+
+_DIRECTORY_MODE = 0o755
+_CHUNK = 1 << 20
+
+Say = Callable[[str], None]
+
+
+def default_root(environ: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
+    """Return $SEATRIAL_CACHE, else /var/cache/seatrial for root, else seatrial below ${XDG_CACHE_HOME:-~/.cache}."""
+    if given := environ.get("SEATRIAL_CACHE"):
+        return Path(given).absolute()
+    if (os.geteuid() if uid is None else uid) == 0:
+        return Path("/var/cache/seatrial")
+    if base := environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "seatrial"
+    home = environ.get("HOME")
+    return (Path(home) if home else Path.home()) / ".cache/seatrial"
+
+
+def _to_stderr(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+class Cache:
+    """A directory of entries that any number of runs share."""
+
+    def __init__(self, root: Path | None = None, *, say: Say = _to_stderr) -> None:
+        """Use ``root``, or the default one; nothing is made before it is needed. ``say`` tells the user."""
+        self.root = (root or default_root()).absolute()
+        self.say = say
+
+    def entry(self, key: str, make: Callable[[Path], None]) -> Path:
+        """Return the verified directory of ``key`` (such as ``targets/<sha256>``), made by ``make(folder)`` if need be.
+
+        Of several runs one makes it. A corrupted entry is discarded with a message and made again.
+        """
+        if self.holds(key):
+            return self.root / key
+        with self.lock(key), self._guarded(key):
+            if not self.holds(key):
+                self._publish(key, make)
+        return self.root / key
+
+    def holds(self, key: str) -> bool:
+        """Return whether ``key`` is there and every file of it is as its manifest says."""
+        return (self.root / key / MANIFEST).is_file() and not differences(self.root / key)
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold the lock of ``key`` against other runs."""
+        path = self.root / "locks" / f"{key.replace('/', '.')}.lock"
+        with self._guarded(key):
+            self.folder("locks")
+            held = FileLock(path, mode=0o644)
+            self._acquire(held, key)
+        try:
+            yield
+        finally:
+            held.release()
+
+    def folder(self, key: str) -> Path:
+        """Return the plain directory ``key``, made with mode 0755 and its parents whatever the umask."""
+        path = self.root / key
+        with self._guarded(key):
+            _make_directories(path)
+        return path
+
+    def write(self, key: str, text: str) -> Path:
+        """Write the plain file ``key`` atomically and return its path."""
+        path = self.folder(str(Path(key).parent)) / Path(key).name
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        with self._guarded(key):
+            fresh.write_text(text, encoding="utf-8")
+            fresh.chmod(0o644)
+            fresh.replace(path)
+        return path
+
+    def _acquire(self, held: FileLock, key: str) -> None:
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            self.say(f"cache: another run is busy with {key}; waiting for it")
+            try:
+                held.acquire(timeout=LOCK_TIMEOUT_S)
+            except Timeout:
+                raise InfrastructureError(
+                    f"cache entry {key} is locked for more than {LOCK_TIMEOUT_S:.0f} s",
+                    why=f"another run holds {held.lock_file}",
+                    remedy="end that run, or use another cache with --cache DIR",
+                ) from None
+
+    def _publish(self, key: str, make: Callable[[Path], None]) -> None:
+        final = self.root / key
+        fresh = final.with_name(f".{final.name}.new")
+        _make_directories(final.parent)
+        self._discard(final, key)
+        if fresh.exists():  # left by a run that was killed: the lock is ours, so nobody writes there
+            _remove(fresh)
+        _make_directories(fresh)
+        try:
+            make(fresh)
+            _seal(fresh)
+            fresh.rename(final)
+        except BaseException:
+            _remove(fresh)
+            raise
+
+    def _discard(self, final: Path, key: str) -> None:
+        if not final.exists():
+            return
+        what = next(iter(differences(final)), "it has no manifest")
+        self.say(f"cache: entry {key} is corrupted ({what}) and is made again")
+        doomed = final.with_name(f".{final.name}.old")
+        if doomed.exists():
+            _remove(doomed)
+        final.rename(doomed)
+        _remove(doomed)
+
+    @contextmanager
+    def _guarded(self, key: str) -> Iterator[None]:
+        """Turn the failures of a disk into one clear line."""
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise InfrastructureError(
+                f"cache {self.root} {'is full' if full else 'cannot be used'}",
+                why=f"{error.strerror or error} ({error.filename or key})",
+                remedy="free some space or use another with --cache DIR" if full else "use another with --cache DIR",
+            ) from error
+
+
+def differences(folder: Path) -> list[str]:
+    """Return one sentence for each file of an entry that is not as its manifest says; empty when it is sound."""
+    try:
+        recorded = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        known = {item["path"]: item for item in recorded["files"]}
+        if recorded["schema"] != SCHEMA:
+            return [f"its schema is {recorded['schema']}, not {SCHEMA}"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"its manifest cannot be read: {error}"]
+    try:
+        present = {item["path"]: item for item in _records(folder)}
+    except OSError as error:
+        return [f"it cannot be read: {error}"]
+    changed = [f"{path} was changed" for path in sorted(known.keys() & present.keys()) if known[path] != present[path]]
+    gone = [f"{path} is missing" for path in sorted(known.keys() - present.keys())]
+    return changed + gone + [f"{path} was added" for path in sorted(present.keys() - known.keys())]
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _seal(folder: Path) -> None:
+    """Make an entry readable for every user, take set-id bits away, and write its manifest."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            continue
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(_DIRECTORY_MODE if path.is_dir() else (0o755 if mode & 0o111 else 0o644))
+    manifest = {"schema": SCHEMA, "files": list(_records(folder))}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (folder / MANIFEST).chmod(0o644)
+
+
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            yield {"path": name, "link": str(path.readlink())}
+        elif not path.is_dir() and name != MANIFEST:
+            yield {"path": name, "mode": f"{stat.S_IMODE(path.stat().st_mode):04o}", "sha256": sha256_of(path)}
+
+
+def _make_directories(path: Path) -> None:
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(_DIRECTORY_MODE)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a directory that this module made, unless something is mounted below it."""
+    if below := [point for point in _mount_points() if point == str(folder) or point.startswith(f"{folder}/")]:
+        raise InfrastructureError(
+            f"{folder} is not removed", why=f"{below[0]} is mounted there", remedy=f"umount {below[0]}"
+        )
+    shutil.rmtree(folder)
+
+
+def _mount_points() -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    # proc_pid_mountinfo(5): blank, tab, newline and backslash are written as octal escapes.
+    return [line.split()[4].replace("\\040", " ").replace("\\134", "\\") for line in lines]

@@ -1,0 +1,232 @@
+"""The harness's end of a payload that runs under the target: what it recorded, and commands to it (layer 1).
+
+A `Recorder` talks with one process of fixtures/payloads over a SOCK_SEQPACKET socket. Every record carries the
+nonce of the test, and the kernel adds the sender's pid as seen from here (SCM_CREDENTIALS, unix(7)).
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import struct
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from suites.framework import signals
+from suites.framework.model import Reason
+from suites.framework.observation import Unmet
+from suites.framework.waiting import Deadline, Waiter
+
+LARGEST_RECORD = 262144
+CREDENTIALS = struct.Struct("3i")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One datagram of the payload: its kind, when it was sent (CLOCK_MONOTONIC, seconds), and its fields."""
+
+    kind: str
+    at: float
+    fields: dict[str, Any]
+
+    def __getitem__(self, key: str) -> Any:
+        """Return a field of the record."""
+        return self.fields[key]
+
+    def __str__(self) -> str:
+        """Return one line for a signal log."""
+        if self.kind == "signal":
+            about = f"{signals.name(self['number'])} code {self['code']} sender {self['sender']}"
+        else:
+            about = " ".join(f"{key}={self.fields[key]}" for key in ("ppid", "command", "result") if key in self.fields)
+        return f"{self.at:.6f} pid {self['pid']} {self.kind} {about}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a process said of itself (proc_pid_status(5)), before it changed anything."""
+
+    pid: int
+    ppid: int
+    pgid: int
+    sid: int
+    foreground: int
+    """Foreground process group of its controlling terminal, -1 without one."""
+    uid: int
+    pid_namespace: str
+    directory: bytes
+    argv: tuple[bytes, ...]
+    environment: tuple[bytes, ...]
+    fds: dict[int, str]
+    """Number: what /proc/self/fd says of it."""
+    blocked: frozenset[int]
+    ignored: frozenset[int]
+    unknown: frozenset[int]
+    """Signals whose inherited disposition this payload cannot know (the Python twin: PIPE and XFSZ)."""
+
+    @classmethod
+    def of(cls, record: Record) -> State:
+        """Return the state that a ``ready`` or ``state`` record holds."""
+        return cls(
+            pid=record["pid"],
+            ppid=record["ppid"],
+            pgid=record["pgid"],
+            sid=record["sid"],
+            foreground=record["tpgid"],
+            uid=record["uid"],
+            pid_namespace=record["pidns"],
+            directory=bytes.fromhex(record["cwd"]),
+            argv=tuple(map(bytes.fromhex, record["argv"])),
+            environment=tuple(map(bytes.fromhex, record["env"])),
+            fds={int(number): target for number, target in record["fds"].items()},
+            blocked=frozenset(record["blocked"]),
+            ignored=frozenset(record["ignored"]),
+            unknown=frozenset(record["unknown"]),
+        )
+
+
+class Supervisor(Protocol):
+    """The program under test, as far as somebody who waits for a record below it must know."""
+
+    def watch(self) -> tuple[int, ...]:
+        """Return the descriptor that is readable once it has ended; none when that is known already."""
+        ...
+
+    def fate(self) -> tuple[str, Reason | None]:
+        """Return how it stands (``the init ended: exit 0``), and whether that is a crash."""
+        ...
+
+
+class Recorder:
+    """One recording process, from its ``ready`` to its end."""
+
+    def __init__(
+        self, channel: socket.socket, *, nonce: str, waiter: Waiter, seconds: float, supervisor: Supervisor
+    ) -> None:
+        """Speak over `channel`, and notice when the supervisor ends instead of waiting for what cannot come."""
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        channel.setblocking(False)
+        self.channel, self.nonce, self.seconds = channel, nonce, seconds
+        self.pid = 0
+        """The process's number as seen from the worker; 0 until its first record, or from another machine's view."""
+        self.log: list[Record] = []
+        self._waiter, self._supervisor = waiter, supervisor
+        self._unread: deque[Record] = deque()
+        self._forks: list[Recorder] = []
+        self.ended = False
+
+    # -- records
+
+    def next(self, *kinds: str, what: str = "") -> Record:
+        """Return the next record of one of these kinds, keeping others for later; Unmet when none comes."""
+        wanted = what or f"record {' or '.join(kinds)}"
+        deadline = Deadline(self.seconds)
+        while (record := self._take(kinds)) is None:
+            if self.ended:
+                raise self._unmet(wanted, "the recording process ended")
+            watched = self._supervisor.watch()
+            ready = self._waiter.wait((self.channel.fileno(), *watched), deadline)
+            if self.channel.fileno() in ready:
+                self._read()
+            elif not ready:
+                raise self._unmet(wanted, "nothing came", reason=Reason.TIMEOUT)
+            elif not self._waiter.wait((self.channel.fileno(),), Deadline(0)):  # its last record may just have arrived
+                raise self._unmet(wanted, "")
+        return record
+
+    def _unmet(self, wanted: str, what: str, *, reason: Reason | None = None) -> Unmet:
+        words, crash = self._supervisor.fate()
+        return Unmet(wanted, f"{what}; {words}" if what else words, reason=crash or reason)
+
+    def _take(self, kinds: tuple[str, ...]) -> Record | None:
+        for record in self._unread:
+            if record.kind in kinds:
+                self._unread.remove(record)
+                return record
+        return None
+
+    def _read(self) -> None:
+        try:
+            data, ancillary, _, _ = self.channel.recvmsg(LARGEST_RECORD, socket.CMSG_SPACE(CREDENTIALS.size))
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data, ancillary = b"", []
+        if not data:
+            self.ended = True
+            return
+        fields = json.loads(data)
+        if fields.get("nonce") != self.nonce:  # a record of somebody else proves nothing
+            return
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and not self.pid:
+                self.pid = CREDENTIALS.unpack(content[: CREDENTIALS.size])[0]
+        record = Record(kind=fields["record"], at=fields["at"] / 1e9, fields=fields)
+        self.log.append(record)
+        self._unread.append(record)
+
+    def ready(self) -> State:
+        """Return what the process reported when it was ready to record."""
+        return State.of(self.next("ready", what="the payload ready under the target"))
+
+    def next_signal(self) -> Record:
+        """Return the next signal the process received."""
+        return self.next("signal", what="a signal at the child")
+
+    def signals_until(self, fence: int) -> tuple[int, ...]:
+        """Return the numbers received before the signal `fence`, which the caller has sent (pending ones come by number)."""
+        heard: list[int] = []
+        while (number := self.next("signal", what=f"the fence {signals.name(fence)} at the child")["number"]) != fence:
+            heard.append(number)
+        return tuple(heard)
+
+    def reparented(self) -> int:
+        """Return the new parent of an orphan, in its own pid namespace."""
+        return int(self.next("reparented", what="the orphan re-parented")["ppid"])
+
+    # -- commands
+
+    def tell(self, command: str, *fds: int) -> None:
+        """Send a command without awaiting its reply."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        try:
+            self.channel.sendmsg([command.encode()], rights)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._unmet(f"command {command!r} taken", "the recording process ended") from error
+
+    def ask(self, command: str, *fds: int) -> int:
+        """Send a command and return its result; raises Unmet for a command that failed."""
+        self.tell(command, *fds)
+        result = int(self.next("done", what=f"command {command!r} done")["result"])
+        if result < 0:
+            raise Unmet(f"command {command!r} done", os.strerror(-result))
+        return result
+
+    def state(self) -> State:
+        """Return the process's state as it is now."""
+        self.tell("state")
+        return State.of(self.next("state"))
+
+    def fork(self, *flags: str) -> tuple[Recorder, State]:
+        """Make the process fork a new recording one (flags ``orphan session group uid=N``); return it when ready."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        forked = Recorder(ours, nonce=self.nonce, waiter=self._waiter, seconds=self.seconds, supervisor=self._supervisor)
+        self._forks.append(forked)
+        with theirs:
+            self.ask(" ".join(("fork", *flags)), theirs.fileno())
+        return forked, forked.ready()
+
+    def close(self) -> None:
+        """Hang up, here and at all forked ones; the processes end when they notice."""
+        self.channel.close()
+        self.ended = True
+        for forked in self._forks:
+            forked.close()
+
+    def history(self) -> list[Record]:
+        """Return the records of this process and of all that it forked, in the order of time."""
+        found = [*self.log, *(record for forked in self._forks for record in forked.history())]
+        return sorted(found, key=lambda record: record.at)

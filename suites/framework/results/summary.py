@@ -1,0 +1,139 @@
+"""summary.md, for a pull request or the step summary of a CI (layer 2; pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from suites.framework.results import reproduction
+from suites.framework.results.escaping import fenced, markdown, markup, tail
+from suites.framework.results.result import Result
+from suites.framework.results.terminal import Command, HowTo, no_howto
+from suites.framework.results.verdict import Colour, Summary
+from suites.framework.results.view import View, described, leaks_line, matrix, skip_groups
+
+FULL = 50
+"""Failures that are shown with their evidence: a step summary holds 1 MiB."""
+EVIDENCE_LINES = 40
+EVIDENCE_CHARACTERS = 4000
+"""Of one piece of evidence; its end is kept."""
+NODES = 10
+"""Offending nodes of a gate that are named."""
+
+
+def render(view: View, summary: Summary, *, command: Command | None = None, howto: HowTo = no_howto) -> str:
+    """Return the text of summary.md."""
+    again = command or (lambda result: reproduction.command(result, argv=view.run.argv))
+    parts = [
+        f"# Seatrial: {summary.exit} (exit {int(summary.exit_code)})",
+        *_matrix(view),
+        *_environments(summary),
+        *_skips(view),
+        *_problems(view, again, howto),
+        *_gates(summary),
+        markdown(leaks_line(view)),
+        f"Run {markdown(summary.run)}"
+        + (f", merged from {markdown(', '.join(summary.merged))}" if summary.merged else ""),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(heading: list[str], rows: list[list[str]]) -> str:
+    lines = (heading, ["---"] * len(heading), *rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _matrix(view: View) -> Iterator[str]:
+    rows = matrix(view)
+    names = sorted({name for cells in rows.values() for name in cells})
+    if rows:
+        yield _table(
+            ["target", *map(markdown, names)],
+            [
+                [markdown(row), *(described(cells[name]) if name in cells else "-" for name in names)]
+                for row, cells in rows.items()
+            ],
+        )
+
+
+def _environments(summary: Summary) -> Iterator[str]:
+    rows = [
+        [markdown(name), str(counted.run), str(counted.planned), markdown(summary.cannot_run.get(name, ""))]
+        for name, counted in summary.environments.items()
+        if counted.planned or name in summary.cannot_run
+    ]
+    if rows:
+        yield _table(["environment", "cases run", "planned", "cannot run"], rows)
+
+
+def _skips(view: View) -> Iterator[str]:
+    if groups := skip_groups(view):
+        yield "## Skipped"
+        yield _table(
+            ["reason", "cases", "environments", "probed", "remedy"],
+            [
+                [
+                    markdown(group.reason) + ("" if group.explained else " **not explained**"),
+                    str(len(group.results)),
+                    markdown(", ".join(group.environments)),
+                    markdown("; ".join(group.probes)),
+                    markdown("; ".join(group.remedies)),
+                ]
+                for group in groups
+            ],
+        )
+
+
+def _problems(view: View, again: Command, howto: HowTo) -> Iterator[str]:
+    problems = view.problems
+    if problems:
+        yield "## Failures"
+    for result in problems[:FULL]:
+        yield _problem(result, again(result), howto(result))
+    if len(problems) > FULL:
+        yield "\n".join(f"- {_heading(result)}" for result in problems[FULL:])
+
+
+def _problem(result: Result, again: str, howto: str) -> str:
+    """Return a folded failure. The blank line after the summary makes the rest Markdown again."""
+    said = [("expected", result.expected), ("actual", result.actual), ("message", result.message)]
+    if result.subject.sha256:
+        said.append(("program", f"{result.shown_target}\nsha256 {result.subject.sha256}\n{result.subject.path}"))
+    said += [(piece.title, tail(piece.text[-EVIDENCE_CHARACTERS:], lines=EVIDENCE_LINES)) for piece in result.evidence]
+    said += [("again", again), ("by hand", howto)]
+    blocks = [f"{markdown(title)}\n\n{fenced(text)}" for title, text in said if text]
+    heading = " · ".join(markup(part) for part in _parts(result))
+    return "\n\n".join((f"<details><summary>{heading}</summary>", *blocks, "</details>"))
+
+
+def _heading(result: Result) -> str:
+    return " · ".join(markdown(part) for part in _parts(result))
+
+
+def _parts(result: Result) -> Iterator[str]:
+    verdict = "passed by a null target" if result.null_passed else result.verdict.value
+    flaky = " (flaky)" if result.flaky else ""
+    where = " ".join(filter(None, (result.environment, result.mode, result.parameter)))
+    reason = result.reason if result.reason != result.verdict else ""
+    parts = (verdict + flaky, " ".join(result.cases) or result.node, result.title, result.shown_target, where, reason)
+    return (part for part in parts if part)
+
+
+def _gates(summary: Summary) -> Iterator[str]:
+    yield "## Gates"
+    yield _table(
+        ["gate", "", "offending"],
+        [
+            [
+                name,
+                gate.colour.value if gate.colour is Colour.GREEN else f"**{gate.colour.value}**",
+                _offending(summary, name),
+            ]
+            for name, gate in summary.gates.items()
+        ],
+    )
+
+
+def _offending(summary: Summary, gate: str) -> str:
+    offences = summary.gates[gate].offences
+    named = "; ".join(f"{offence.environment} {offence.node}: {offence.why}" for offence in offences[:NODES])
+    return markdown(named + (f"; and {len(offences) - NODES} more" if len(offences) > NODES else ""))

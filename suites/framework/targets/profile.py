@@ -1,0 +1,206 @@
+"""A target's TOML file as a typed `Profile` (layer 1: standard library only; knows no path but the one it is given)."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import types
+import typing
+from collections import Counter
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any, Union
+
+from suites.catalog import ENVIRONMENTS, Mode
+from suites.framework.codec import DecodeError, decode, encode
+from suites.framework.errors import UsageError
+from suites.framework.model import SCHEMA, Call, Deviation, Profile, Variant
+
+EVERY = "*"
+"""In a control's list: every case."""
+BARE = "-"
+"""In a deviation's scope: the target without a variant."""
+
+_DELIVERIES = ("child", "group")
+_SCOPES = ("environment", "mode", "parameter", "version", "variant")
+_FROM_THE_FILE = frozenset({"name"})
+
+
+def load(path: Path) -> Profile:
+    """Return the profile in the TOML file ``path``, named after the file; anything wrong with it raises UsageError."""
+    table = _parse(path)
+    try:
+        _check_schema(table)
+        profile = _decode(table)
+        if wrong := next(_contradictions(profile), None):
+            raise DecodeError(wrong)
+    except DecodeError as error:
+        raise UsageError(f"profile {path}", why=_readable(str(error)), remedy="correct the file") from None
+    return dataclasses.replace(profile, name=path.stem)
+
+
+def overlay(call: Call, variant: Variant) -> Call:
+    """Return ``call`` with the fields that ``variant`` names laid over it; a field no kind has raises DecodeError."""
+    merged = encode(call)
+    for kind, table in variant.call.items():
+        merged[kind] = {**merged.get(kind, {}), **table}
+    return decode(Call, _renamed(Call, _dashed(merged), "call"), at="call")
+
+
+def check_cases(profile: Profile, known: Collection[str]) -> None:
+    """Raise UsageError when a deviation or a control's list names a case that is not in ``known``."""
+    for where, case in _cases(profile):
+        if case != EVERY and case.rpartition(":")[2] not in known and case not in known:
+            raise UsageError(
+                f"profile {profile.name or '(unnamed)'}",
+                why=f"{where}: unknown case {case!r}{suggestion(case, known)}",
+                remedy="`python -m suites.framework cases` lists the known ones",
+            )
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """Return ``, did you mean ...?`` with the closest of ``known``, or nothing when none is close."""
+    close = get_close_matches(word, sorted(known), n=3, cutoff=0.5)
+    return f", did you mean {' or '.join(close)}?" if close else ""
+
+
+def _cases(profile: Profile) -> Iterator[tuple[str, str]]:
+    for index, deviation in enumerate(profile.deviation):
+        yield f"deviation[{index}].case", deviation.case
+    if profile.control is not None:
+        for mode in Mode:
+            for case in getattr(profile.control, mode):
+                yield f"control.{mode}", case
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"profile {path} cannot be read", why=error.strerror or str(error)) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"profile {path} is not UTF-8", why=f"byte {error.start}: {error.reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        where = f", line {line[1]}" if line else ""
+        raise UsageError(f"profile {path}{where}", why=f"not TOML: {error}", remedy="correct the file") from None
+
+
+def _check_schema(table: dict[str, Any]) -> None:
+    schema = table.get("schema", SCHEMA)
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise DecodeError(f"schema: {schema} is newer than {SCHEMA}, the newest that this Seatrial reads")
+    if schema != SCHEMA or isinstance(schema, bool):
+        raise DecodeError(f"schema: expected {SCHEMA}, got {schema!r}")
+
+
+def _decode(table: dict[str, Any]) -> Profile:
+    profile = decode(Profile, _renamed(Profile, table, ""))
+    for name, variant in profile.variant.items():
+        try:
+            overlay(profile.call, variant)
+        except DecodeError as error:
+            raise DecodeError(f"variant.{name}.{error}") from None
+    return profile
+
+
+def _renamed(wanted: Any, value: Any, at: str) -> Any:
+    """Return ``value`` with its keys called as the fields of the dataclasses in ``wanted``; raise on any other key."""
+    arguments = typing.get_args(wanted)
+    if dataclasses.is_dataclass(wanted) and isinstance(value, dict):
+        return _table(typing.cast("type", wanted), value, at)
+    if isinstance(value, list) and arguments:
+        return [_renamed(arguments[0], item, f"{at}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, dict) and typing.get_origin(wanted) is dict:
+        return {key: _renamed(arguments[1], item, f"{at}.{key}") for key, item in value.items()}
+    if typing.get_origin(wanted) in (Union, types.UnionType):
+        return _renamed(arguments[0], value, at)
+    return value
+
+
+def _table(wanted: type, value: dict[str, Any], at: str) -> dict[str, Any]:
+    hints = typing.get_type_hints(wanted)
+    hidden = _FROM_THE_FILE if wanted is Profile else frozenset()
+    fields = {name.replace("_", "-"): name for name in hints if name not in hidden}
+    if unknown := [key for key in value if key not in fields]:
+        key = f"{at}.{unknown[0]}".lstrip(".")
+        raise DecodeError(f"{key}: unknown key{suggestion(unknown[0], fields)}; allowed are {', '.join(fields)}")
+    if wanted is Deviation:
+        value = {key: [item] if key in _SCOPES and isinstance(item, str) else item for key, item in value.items()}
+    return {fields[key]: _renamed(hints[fields[key]], item, f"{at}.{key}".lstrip(".")) for key, item in value.items()}
+
+
+def _dashed(value: Any) -> Any:
+    return {key.replace("_", "-"): _dashed(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _readable(message: str) -> str:
+    key, separator, rest = message.removeprefix("Profile.").partition(": ")
+    return f"{key.replace('_', '-')}{separator}{rest}"
+
+
+def _contradictions(profile: Profile) -> Iterator[str]:
+    yield from _program_contradictions(profile)
+    yield from _role_contradictions(profile)
+    for at, call in _calls(profile):
+        yield from _call_contradictions(call, at)
+    for index, deviation in enumerate(profile.deviation):
+        yield from _deviation_contradictions(deviation, f"deviation[{index}]", profile)
+    scopes = Counter(_scope(deviation) for deviation in profile.deviation)
+    if twice := [scope[0] for scope, count in scopes.items() if count > 1]:
+        yield f"deviation: two entries for {twice[0]} have the same scope; a deviation is one observation"
+
+
+def _program_contradictions(profile: Profile) -> Iterator[str]:
+    if profile.command and profile.binary:
+        yield "command: contradicts binary; a target is either words or a program"
+    if profile.interpreter and not profile.binary:
+        yield "interpreter: needs binary, the script's path below fixtures/"
+    if profile.binary.startswith("/") or ".." in PurePosixPath(profile.binary).parts:
+        yield f"binary: {profile.binary!r} is not a file name; give a path with --target NAME=PATH"
+
+
+def _role_contradictions(profile: Profile) -> Iterator[str]:
+    if not profile.kinds:
+        yield "kinds: empty; name at least one"
+    if strange := set(profile.reference_for) - set(profile.kinds):
+        yield f"reference-for: {', '.join(sorted(strange))} is not among its kinds"
+    if profile.control is not None and profile.reference_for:
+        yield "control: contradicts reference-for; what must fail is no reference"
+
+
+def _calls(profile: Profile) -> Iterator[tuple[str, Call]]:
+    yield "call", profile.call
+    for name, variant in profile.variant.items():
+        yield f"variant.{name}.call", overlay(profile.call, variant)
+
+
+def _call_contradictions(call: Call, at: str) -> Iterator[str]:
+    if call.init.delivery not in _DELIVERIES:
+        yield f"{at}.init.delivery: {call.init.delivery!r} is not one of {', '.join(_DELIVERIES)}"
+    if not 1 <= call.init.fence <= 64:
+        yield f"{at}.init.fence: {call.init.fence} is no signal; allowed are 1 to 64"
+    if call.init.graceful and not any("{seconds}" in word for word in call.init.graceful):
+        yield f"{at}.init.graceful: no word has {{seconds}}, which stands for the time"
+    if call.init.subreaper and not call.init.adopts:
+        yield f"{at}.init.adopts: false contradicts subreaper, the options that make it adopt"
+
+
+def _deviation_contradictions(deviation: Deviation, at: str, profile: Profile) -> Iterator[str]:
+    for key in ("case", "observed", "reason"):
+        if not getattr(deviation, key).strip():
+            yield f"{at}.{key}: empty; a deviation needs case, observed and reason"
+    allowed: dict[str, Collection[str]] = {
+        "environment": [environment.name for environment in ENVIRONMENTS],
+        "mode": [str(mode) for mode in Mode],
+        "variant": [BARE, *profile.variant],
+    }
+    for key, known in allowed.items():
+        if strange := [value for value in getattr(deviation, key) if value not in known]:
+            yield f"{at}.{key}: {strange[0]!r} is not one of {', '.join(known)}"
+
+
+def _scope(deviation: Deviation) -> tuple[Any, ...]:
+    return (deviation.case, *(frozenset(getattr(deviation, key)) for key in _SCOPES))

@@ -1,0 +1,135 @@
+"""The words of ``--target``: NAME, NAME+VARIANT, NAME=PATH, NAME=KIND:PATH (layer 1: standard library only)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from suites.catalog import Kind
+from suites.framework.errors import UsageError
+from suites.framework.model import Profile
+from suites.framework.targets.executable import inspect, require_readable
+from suites.framework.targets.profile import suggestion
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_KIND = re.compile(r"([A-Za-z]+):(.*)", re.DOTALL)
+_FORMS = "allowed are NAME, NAME+VARIANT, NAME=PATH and NAME=KIND:PATH"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One target that the user asked for."""
+
+    name: str
+    variant: str | None = None
+    """The one variant that was named, or None for all of them."""
+    kind: Kind | None = None
+    path: Path | None = None
+    """Absolute; None for a target of the catalogue wherever it is found."""
+
+
+def parse(words: Iterable[str], *, base: Path, catalogue: Mapping[str, Profile]) -> tuple[Word, ...]:
+    """Return the targets that ``words`` name, each once, in order; paths are relative to ``base``.
+
+    Every word that names nothing we can start raises UsageError: an unknown name or variant, a path that is
+    missing, a directory, not executable, a library, or built for another machine.
+    """
+    chosen = list(dict.fromkeys(_word(text, base, catalogue) for text in words))
+    places: dict[str, Word] = {}
+    for word in chosen:
+        first = places.setdefault(word.name, word)
+        if (first.path, first.kind) != (word.path, word.kind):
+            raise UsageError(
+                f"--target {word.name} is given twice",
+                why=f"once as {_place(first)}, once as {_place(word)}",
+                remedy="give each its own name",
+            )
+    return tuple(chosen)
+
+
+def _word(text: str, base: Path, catalogue: Mapping[str, Profile]) -> Word:
+    label, equals, place = text.partition("=")
+    name, plus, variant = label.partition("+")
+    _check_name(text, name, catalogue)
+    profile = catalogue.get(name)
+    if plus:
+        _check_variant(text, variant, profile)
+    kind, path = _destination(text, place, base) if equals else (None, None)
+    if profile is None and path is None:
+        raise UsageError(
+            f"--target {text}: unknown target {name!r}{suggestion(name, catalogue)}",
+            why=f"the catalogue has {', '.join(catalogue) or 'nothing'}",
+            remedy=f"give its binary with --target {name}=PATH",
+        )
+    _check_kind(text, kind, profile)
+    if path is not None:
+        _check_path(text, path, profile)
+    return Word(name=name, variant=variant if plus else None, kind=kind, path=path)
+
+
+def _check_name(text: str, name: str, catalogue: Mapping[str, Profile]) -> None:
+    if not name:
+        raise UsageError(f"--target {text!r}: the name is empty", remedy=_FORMS)
+    if name not in catalogue and not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--target {text!r}: {name!r} is not a name{suggestion(name, catalogue)}",
+            why="a name has only letters, digits, '.', '_' and '-'",
+            remedy=_FORMS,
+        )
+
+
+def _check_variant(text: str, variant: str, profile: Profile | None) -> None:
+    if not variant:
+        raise UsageError(f"--target {text}: the variant after + is empty", remedy=_FORMS)
+    if profile is not None and variant not in profile.variant:
+        raise UsageError(
+            f"--target {text}: {profile.name} has no variant {variant!r}{suggestion(variant, profile.variant)}",
+            why=f"it has {', '.join(profile.variant) or 'none'}",
+        )
+
+
+def _destination(text: str, place: str, base: Path) -> tuple[Kind | None, Path]:
+    kind, place = _split_kind(text, place, base)
+    if not place:
+        raise UsageError(f"--target {text}: the path is empty", remedy=_FORMS)
+    path = Path(place)
+    return kind, base / (path.expanduser() if place.startswith("~/") else path)
+
+
+def _split_kind(text: str, place: str, base: Path) -> tuple[Kind | None, str]:
+    prefix = _KIND.fullmatch(place)
+    if prefix is None:
+        return None, place
+    if prefix[1] in tuple(Kind):
+        return Kind(prefix[1]), prefix[2]
+    if (base / place).exists():
+        return None, place
+    raise UsageError(
+        f"--target {text}: unknown kind {prefix[1]!r}{suggestion(prefix[1], tuple(Kind))}",
+        why=f"the kinds are {', '.join(Kind)}",
+    )
+
+
+def _check_kind(text: str, kind: Kind | None, profile: Profile | None) -> None:
+    if kind is not None and profile is not None and kind not in profile.kinds:
+        raise UsageError(
+            f"--target {text}: {profile.name} is not of kind {kind}", why=f"its kind is {', '.join(profile.kinds)}"
+        )
+
+
+def _check_path(text: str, path: Path, profile: Profile | None) -> None:
+    if profile is not None and profile.command:
+        raise UsageError(f"--target {text}: {profile.name} runs its own words and takes no path")
+    try:
+        if profile is not None and profile.interpreter:
+            require_readable(path)
+        else:
+            inspect(path)
+    except UsageError as error:
+        raise UsageError(f"--target {text}: {error.what}", why=error.why, remedy=error.remedy) from None
+
+
+def _place(word: Word) -> str:
+    return f"{f'{word.kind}:' if word.kind else ''}{word.path}" if word.path else "the catalogue's"

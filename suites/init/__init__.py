@@ -1,0 +1,1 @@
+"""Acceptance cases for container inits; which rows they answer stands in their marks."""

@@ -1,0 +1,155 @@
+"""Descriptors, arguments and environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import selectors
+
+from suites.framework.bench import Bench
+from suites.framework.marks import case
+from suites.framework.process import exited
+from suites.framework.targets.init import CHANNEL, Init, Run
+from suites.framework.waiting import Deadline
+
+MEBIBYTE = 1 << 20
+ODD_WORDS = (b"", b"two words", b"$x `y` \\", b"line\nbreak", b"--", b"-g", b"\xff\xfe not UTF-8", "ünï".encode())
+
+
+@case("FD-01")
+def test_child_holds_exactly_the_inits_descriptors(init: Init) -> None:
+    """The child holds the descriptors 0, 1, 2 and 7 that the init was started with, the same files, and no other (execve(2)).
+
+    Why: socket activation and log pipes rely on it.
+    By hand:
+        $INIT ls -l /proc/self/fd 7</etc/passwd
+        # 0 1 2 7 (and 3, the folder that ls reads)
+        # the same without $INIT
+    """
+    with init.start() as run:
+        state = run.child.ready()
+        assert [0, 1, 2, CHANNEL] == sorted(state.fds)
+        assert [] == [number for number, file in run.given.items() if state.fds[number] != file]
+
+
+@case("FD-02")
+def test_no_descriptor_of_the_init_leaks(init: Init, bench: Bench) -> None:
+    """Nothing of the init's own (signalfd, epoll, inotify, pipes) is open in the child (open(2), O_CLOEXEC).
+
+    Why: a child that inherits them keeps them alive, can read the init's signals, and may pass them on.
+    By hand:
+        $INIT ls -l /proc/self/fd
+        # nothing that says anon_inode
+        # (the same number of lines as without $INIT)
+    """
+    extra = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    bench.own(lambda: os.close(extra))
+    with init.start(fds={20: extra}) as run:
+        added = {number: file for number, file in run.child.ready().fds.items() if number not in run.given}
+        assert [] == sorted(file.partition(":")[0] for file in added.values())
+
+
+@case("FD-04")
+def test_close_on_exec_descriptor_stays_out(init: Init, bench: Bench) -> None:
+    """A descriptor that is close-on-exec in the init's caller does not reach the child, its plain twin does (fcntl(2)).
+
+    Why: an init that opens /dev/fd of its parent or clears the flag would leak the caller's secrets.
+    By hand:
+        python3 -c 'import os, sys; os.open("/etc/passwd", os.O_RDONLY); os.execvp(sys.argv[1], sys.argv[1:])' $INIT ls -l /proc/self/fd
+        # no /etc/passwd
+        # (its appearance is the failure)
+    """
+    marked, twin = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("marked", "twin"))
+    bench.own(lambda: (os.close(marked), os.close(twin)) and None)
+    with init.start(fds={21: twin}) as run:
+        files = " ".join(run.child.ready().fds.values())
+        assert ("twin", False) == ("twin" if "memfd:twin" in files else "no twin", "memfd:marked" in files)
+
+
+@case("FD-10")
+def test_pipes_pass_every_byte_and_the_end_of_file(init: Init, bench: Bench) -> None:
+    """One mebibyte through the child's stdin and stdout arrives unchanged, and so does the end of file (pipe(7)).
+
+    Why: a container is often one stage of a pipeline.
+    By hand:
+        head -c 1048576 /dev/urandom >/tmp/in
+        $INIT cat </tmp/in >/tmp/out
+        cmp /tmp/in /tmp/out    # silent
+    """
+    data = os.urandom(MEBIBYTE)
+    (stdin, feed), (drain, stdout) = os.pipe(), os.pipe()
+    bench.own(lambda: os.close(drain))
+    try:
+        run = init.start(fds={0: stdin, 1: stdout})
+    except BaseException:
+        os.close(feed)
+        raise
+    finally:
+        os.close(stdin)
+        os.close(stdout)
+    with run:
+        run.child.ready()
+        run.child.tell("copy")
+        assert hashlib.sha256(data).hexdigest() == _exchange(feed, drain, data)
+        copied = run.child.next("done")["result"]
+        run.child.tell("exit 0")
+        assert (MEBIBYTE, exited(0)) == (copied, run.ended())
+
+
+def _exchange(feed: int, drain: int, data: bytes) -> str:
+    """Write everything to `feed` and close it, read `drain` meanwhile; return the sha256 of as many bytes as were sent."""
+    os.set_blocking(feed, False)
+    received, sent, deadline = hashlib.sha256(), 0, Deadline(20)
+    missing = len(data)
+    with selectors.DefaultSelector() as selector:
+        selector.register(feed, selectors.EVENT_WRITE)
+        selector.register(drain, selectors.EVENT_READ)
+        while missing and not deadline.passed:
+            for key, _ in selector.select(deadline.remaining):
+                if key.fd == drain:
+                    chunk = os.read(drain, 65536)
+                    received.update(chunk)
+                    missing -= len(chunk) or missing
+                else:
+                    sent += os.write(feed, data[sent : sent + 65536])
+                    if sent == len(data):
+                        selector.unregister(feed)
+                        os.close(feed)
+    return received.hexdigest()
+
+
+@case("FD-11")
+def test_arguments_and_environment_arrive_byte_for_byte(init: Init) -> None:
+    """Arguments and variables reach the child byte for byte: empty, spaces, newlines, ``--``, not UTF-8 (execve(2)).
+
+    Why: a path is bytes, and an init that passes its command through a shell or a string type changes it.
+    By hand:
+        $INIT printf '<%s>' '' 'two words' '$x' -- "$(printf 'a\\nb')"
+        # <><two words><$x><--><a
+        # b>
+    """
+    words = [word.encode() for word in init.recorder_words()]
+    with init.start([*words, *ODD_WORDS], environment={b"SEATRIAL_BYTES": b"\xff = \xfe"}) as run:
+        state = run.child.ready()
+        assert list(ODD_WORDS) == list(state.argv[-len(ODD_WORDS) :])
+        assert [b"SEATRIAL_BYTES=\xff = \xfe"] == [pair for pair in state.environment if pair.startswith(b"SEATRIAL_")]
+
+
+@case("FD-13")
+def test_environment_is_passed_unchanged(init: Init) -> None:
+    """The child's environment is the init's: nothing added, removed or changed (execve(2)).
+
+    Why: variables of an init's own invite scripts to depend on them.
+    By hand:
+        env -i A=1 PATH=$PATH $INIT env
+        # A and PATH
+        # the same without $INIT
+    """
+    with init.start(environment={b"A": b"1", b"EMPTY": b""}) as run:
+        given = {name.encode() if isinstance(name, str) else name for name in _given(run, init)}
+        found = {pair.partition(b"=")[0] for pair in run.child.ready().environment}
+        assert ([], []) == (sorted(found - given), sorted(given - found))
+
+
+def _given(run: Run, init: Init) -> set[str | bytes]:
+    return {*init.bench.environment, *init.target.environment, b"A", b"EMPTY"}

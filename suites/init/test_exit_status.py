@@ -1,0 +1,164 @@
+"""Exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+
+import pytest
+
+from suites.framework import process
+from suites.framework.marks import case
+from suites.framework.process import exited
+from suites.framework.signals import name
+from suites.framework.targets.init import Init
+
+FAST_RUNS = 200
+
+
+@case("EX-01")
+@pytest.mark.parametrize("code", [0, 1, 2, 7, 126, 127, 128, 254, 255])
+def test_exit_code_of_the_child_is_the_inits(init: Init, code: int) -> None:
+    """The init exits with its child's code, unchanged from 0 to 255 (wait(2)).
+
+    Why: it is all that an engine learns about the program.
+    By hand:
+        $INIT sh -c 'exit 7'
+        echo $?    # 7
+        # and the same for 0 1 2 126 127 128 254 255
+    """
+    with init.start(init.once(code)) as run:
+        run.child.next("once")
+        assert exited(code) == run.ended()
+
+
+@case("EX-02")
+def test_127_of_the_child_is_not_taken_for_a_missing_command(init: Init) -> None:
+    """A child that itself exits 127 makes the init exit 127 without a complaint of its own on stderr.
+
+    Why: a shell as the child reports a missing command of its script in this way.
+    By hand:
+        $INIT sh -c 'exit 127'
+        echo $?    # 127, and nothing on stderr
+        $INIT /nonexistent    # that one complains
+    """
+    with init.start(init.once(127)) as run:
+        run.child.next("once")
+        assert exited(127) == run.ended()
+        complaints = [line for line in run.output("stderr").splitlines() if b"127" in line or b"exec" in line]
+        assert [] == complaints
+
+
+@case("EX-03")
+@pytest.mark.parametrize("number", [1, 2, 3, 6, 9, 11, 15], ids=name)
+def test_death_by_a_signal_is_128_plus_its_number(init: Init, number: int) -> None:
+    """A child killed by signal n makes the init exit 128 + n (the shell's convention, sh(1)).
+
+    Why: 137 tells an out-of-memory kill from a program's own failure.
+    By hand:
+        $INIT sh -c 'kill -9 $$'
+        echo $?    # 137
+        # and the same for 1 2 3 6 11 15
+    """
+    with init.start() as run:
+        run.child.ready()
+        run.child.tell(f"die {number}")
+        assert exited(128 + number) == run.ended()
+
+
+@case("EX-04")
+def test_missing_command_is_127_with_a_message(init: Init) -> None:
+    """A command that does not exist gives 127 and a line on stderr (sh(1), ENOENT).
+
+    Why: the most common mistake in a container's command line deserves a word.
+    By hand:
+        $INIT /nonexistent
+        echo $?    # 127, and a message
+        $INIT true; echo $?    # 0
+    """
+    _runs_a_command_that_exists(init)
+    with init.start(["/nonexistent/command"]) as run:
+        assert exited(127) == run.ended()
+        assert "a message" == ("a message" if run.output("stderr").strip() else "silence on stderr")
+
+
+@case("EX-05")
+@pytest.mark.parametrize("what", ["a-file-without-x", "a-directory"])
+def test_command_that_cannot_be_executed_is_126(init: Init, what: str, fixture_file: Callable[[str], Path]) -> None:
+    """A command that exists and cannot be executed gives 126 and a line on stderr (sh(1), EACCES).
+
+    Why: it tells a forgotten chmod from a forgotten file.
+    By hand:
+        $INIT /etc/passwd
+        echo $?    # 126, and a message
+        $INIT /etc; echo $?    # 126
+    """
+    _runs_a_command_that_exists(init)
+    with init.start([str(fixture_file(what))]) as run:
+        assert exited(126) == run.ended()
+        assert "a message" == ("a message" if run.output("stderr").strip() else "silence on stderr")
+
+
+@case("EX-07")
+def test_fastest_possible_child_is_never_missed(init: Init) -> None:
+    """A child that exits at once, 200 times: always 0, never a hang (the CHLD may come before the init waits for it).
+
+    Why: an init that installs its handler after the fork loses this race once in a thousand starts.
+    By hand:
+        for i in $(seq 200); do $INIT true || echo "lost: $?"; done
+        # returns, and prints nothing
+        # (a hang is the failure)
+    """
+    statuses = set()
+    for _ in range(FAST_RUNS):
+        with init.start(init.once(0)) as run:
+            run.child.next("once")
+            statuses.add(str(run.ended()))
+    assert {"exit 0"} == statuses
+
+
+@case("EX-09")
+def test_init_ends_with_its_child_though_orphans_live(init: Init) -> None:
+    """The init ends when its child has ended, with the child's code, though an orphan still lives.
+
+    Why: one forgotten daemon would keep the container for ever.
+    By hand:
+        $INIT sh -c 'setsid sleep 60 >/dev/null 2>&1 & exit 5'
+        echo $?    # 5, at once
+        # (waiting for the sleep is the failure)
+    """
+    with init.start() as run:
+        run.child.ready()
+        orphan, _ = run.child.fork("orphan", "session")
+        orphan.reparented()
+        run.child.tell("exit 5")
+        assert exited(5) == run.ended()
+
+
+@case("EX-11")
+def test_stopped_child_is_not_a_dead_child(init: Init) -> None:
+    """A child that is stopped and continued has not ended (waitpid(2), WUNTRACED; `docker pause`, a debugger).
+
+    Why: an init that asks for stopped children too takes the first for the last.
+    By hand:
+        $INIT sleep 60 & sleep 0.1; child=$(pgrep -P $!)
+        kill -STOP $child; sleep 0.1; kill -CONT $child
+        kill -0 $!    # still there
+    """
+    with init.start() as run:
+        run.child.ready()
+        run.signal(run.child, SIGSTOP)
+        assert "T" == run.state_of(run.child, "T")
+        assert "running" == ("running" if run.stays(0.1) else "ended with the stop")
+        run.signal(run.child, SIGCONT)
+        run.child.state()
+        run.child.tell("exit 7")
+        assert exited(7) == run.ended()
+
+
+def _runs_a_command_that_exists(init: Init) -> None:
+    """Show that the same init in the same way does run a command: the positive control of a refusal."""
+    with init.start(init.once(0)) as run:
+        run.child.next("once")
+        assert process.exited(0) == run.ended()

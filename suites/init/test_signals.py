@@ -1,0 +1,191 @@
+"""Signals and forwarding."""
+
+from __future__ import annotations
+
+from signal import SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2
+
+import pytest
+
+from suites.framework.marks import case, offered
+from suites.framework.process import exited
+from suites.framework.signals import CATCHABLE, RTMAX, RTMIN, name, names
+from suites.framework.targets.init import Init
+
+ASKED = (SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM)
+MATRIX = (*sorted(CATCHABLE - {SIGCHLD}), RTMIN, RTMIN + 1, RTMAX)
+
+
+@case("SG-01")
+@pytest.mark.parametrize("number", ASKED, ids=name)
+def test_signal_reaches_the_child_once(init: Init, number: int) -> None:
+    """A signal sent to the init reaches its child exactly once (signal(7); what `docker kill` relies on).
+
+    Why: a container's only way in is its init; what that swallows or doubles, the service never sees right.
+    By hand:
+        $INIT sh -c 'trap "echo got it" USR1; while :; do sleep 0.1; done' &
+        kill -USR1 $!
+        # "got it" appears once
+    """
+    with init.start() as run:
+        run.child.ready()
+        assert name(number) == names(run.heard(number))
+
+
+@case("SG-02")
+def test_death_of_the_child_by_a_forwarded_signal_is_reported(init: Init) -> None:
+    """A child killed by a forwarded USR1 makes the init exit 138 (128 + 10, the shell's convention).
+
+    Why: the restart policy of an engine looks at this number.
+    By hand:
+        $INIT sleep 60 &
+        kill -USR1 $!
+        wait $!; echo $?    # 138
+    """
+    with init.start() as run:
+        run.child.ready()
+        run.child.ask("default")
+        run.send(SIGUSR1)
+        assert exited(138) == run.ended()
+
+
+@case("SG-03")
+@pytest.mark.parametrize("number", MATRIX, ids=name)
+def test_every_signal_is_forwarded(init: Init, number: int) -> None:
+    """Every signal that can be caught is forwarded, CHLD excepted, real-time ones included (signal(7)).
+
+    Why: programs give meanings to signals that the author of an init did not think of (WINCH, RTMIN+3).
+    By hand:
+        $INIT sh -c 'trap "echo got it" WINCH; while :; do sleep 0.1; done' &
+        kill -WINCH $!
+        # "got it" appears
+    """
+    with init.start() as run:
+        run.child.ready()
+        if number == init.fence:
+            run.send(number)
+            assert name(number) == name(run.child.next_signal()["number"])
+        else:
+            assert name(number) == names(run.heard(number))
+
+
+@case("SG-04")
+@offered("group")
+def test_group_delivery_reaches_a_grandchild(init: Init) -> None:
+    """With delivery to the process group, a grandchild in that group gets the signal too (kill(2), negative pid).
+
+    Why: `sh -c 'server'` would otherwise keep the signal to itself.
+    By hand:
+        $INIT sh -c '(trap "echo inner" USR1; while :; do sleep 0.1; done) & trap "" USR1; wait' &
+        kill -USR1 $!
+        # "inner" appears
+    """
+    with init.start() as run:
+        run.child.ready()
+        grandchild, _ = run.child.fork()
+        heard = run.heard(SIGUSR1)
+        assert ("USR1", "USR1") == (names(heard), names(grandchild.signals_until(init.fence)))
+
+
+@case("SG-05")
+def test_grandchild_in_a_session_of_its_own_is_not_signalled(init: Init) -> None:
+    """A grandchild that called setsid(2) is in another group and does not get the signal.
+
+    Why: it has detached itself on purpose.
+    By hand:
+        $INIT sh -c 'setsid sh -c "trap \\"echo inner\\" USR1; while :; do sleep 0.1; done" & trap "" USR1; wait' &
+        kill -USR1 $!
+        # "inner" does not appear
+    """
+    with init.start() as run:
+        run.child.ready()
+        grandchild, _ = run.child.fork("session")
+        assert "USR1" == names(run.heard(SIGUSR1))
+        run.signal(grandchild, init.fence)
+        assert "none" == names(grandchild.signals_until(init.fence))
+
+
+@case("SG-06")
+@offered("child")
+def test_direct_delivery_reaches_only_the_child(init: Init) -> None:
+    """With delivery to the child, a grandchild in its process group gets nothing (kill(2), positive pid).
+
+    Why: a supervisor as the child wants to decide by itself what its workers get.
+    By hand:
+        $INIT sh -c '(trap "echo inner" USR1; while :; do sleep 0.1; done) & trap "echo outer" USR1; wait; wait' &
+        kill -USR1 $!
+        # only "outer" appears
+    """
+    with init.start() as run:
+        run.child.ready()
+        grandchild, _ = run.child.fork()
+        assert "USR1" == names(run.heard(SIGUSR1))
+        run.signal(grandchild, init.fence)
+        assert "none" == names(grandchild.signals_until(init.fence))
+
+
+@case("SG-07")
+def test_queued_real_time_signals_all_arrive(init: Init) -> None:
+    """Fifty queued RTMIN+1 arrive fifty times: real-time signals do not merge (signal(7), "Real-time signals").
+
+    Why: a program that counts events by them must not lose any in its init.
+    By hand:
+        $INIT bash -c 'trap "n=\\$((n+1)); echo \\$n" RTMIN+1; while :; do sleep 0.1; done' &
+        for i in $(seq 50); do kill -RTMIN+1 $!; done
+        # the count ends at 50
+    """
+    with init.start() as run:
+        run.child.ready()
+        heard = run.heard(*[RTMIN + 1] * 50)
+        assert {RTMIN + 1: 50} == {number: heard.count(number) for number in sorted(set(heard))}
+
+
+@case("SG-12")
+def test_one_signal_in_is_one_signal_out(init: Init) -> None:
+    """One real-time signal in gives one out: no duplicate (a doubled USR1 could merge and hide; signal(7)).
+
+    Why: an init that signals both the child and its group delivers twice.
+    By hand:
+        $INIT bash -c 'trap "echo got it" RTMIN+2; while :; do sleep 0.1; done' &
+        kill -RTMIN+2 $!
+        # "got it" appears once
+    """
+    with init.start() as run:
+        run.child.ready()
+        assert names([RTMIN + 2]) == names(run.heard(RTMIN + 2))
+
+
+@case("SG-13")
+def test_burst_of_standard_signals_arrives_at_least_once(init: Init) -> None:
+    """A burst of fifty USR1 arrives at least once and at most fifty times (standard signals may merge; signal(7)).
+
+    Why: lost altogether is a bug, more than were sent is one too.
+    By hand:
+        $INIT bash -c 'trap "n=\\$((n+1)); echo \\$n" USR1; while :; do sleep 0.1; done' &
+        for i in $(seq 50); do kill -USR1 $!; done
+        # a number from 1 to 50
+    """
+    with init.start() as run:
+        run.child.ready()
+        heard = run.heard(*[SIGUSR1] * 50)
+        run.note("arrived", len(heard))
+        within = "USR1, 1 to 50 times"
+        right = set(heard) == {SIGUSR1} and len(heard) <= 50
+        assert within == (within if right else f"{names(sorted(set(heard)))}, {'more' if heard else 'never'}")
+
+
+@case("SG-15")
+def test_ignored_signals_stay_ignored_in_the_child(init: Init) -> None:
+    """The child ignores exactly what the init's caller ignored: HUP, USR2, PIPE here (execve(2), nohup(1)).
+
+    Why: `nohup` works by this inheritance, and a reset or added PIPE changes how a server dies.
+    By hand:
+        (trap "" HUP USR2 PIPE; exec $INIT grep SigIgn /proc/self/status)
+        # 0000000000001801
+        # the same without $INIT
+    """
+    asked = frozenset({SIGHUP, SIGUSR2, SIGPIPE})
+    with init.start(ignore=sorted(asked)) as run:
+        state = run.child.ready()
+        assert names(sorted(asked - state.unknown)) == names(sorted(state.ignored))
+    with init.start() as run:
+        assert "none" == names(sorted(run.child.ready().ignored))

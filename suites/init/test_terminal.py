@@ -1,0 +1,81 @@
+"""Process group, session and terminal."""
+
+from __future__ import annotations
+
+from suites.framework.marks import case
+from suites.framework.process import exited
+from suites.framework.signals import names
+from suites.framework.targets.init import Init
+from suites.framework.terminal import INTERRUPT, Terminal
+
+ROUNDS = 3
+
+
+@case("TT-01")
+def test_child_leads_a_process_group_of_its_own(init: Init) -> None:
+    """The child is the leader of its own process group (setpgid(2)).
+
+    Why: otherwise a signal to the child's group hits the init, and the terminal's Ctrl-C hits both.
+    By hand:
+        $INIT sh -c 'ps -o pid=,pgid= -p $$'
+        # the same number twice
+        # (the init's in the second column is the failure)
+    """
+    with init.start() as run:
+        state = run.child.ready()
+        leader = {state.pid: "the child"}.get(state.pgid, "another process")
+        assert "the child" == leader
+
+
+@case("TT-03")
+def test_ctrl_c_interrupts_the_child_exactly_once(init: Init, terminal: Terminal) -> None:
+    """Ctrl-C at the terminal is exactly one INT at the child, in each of several rounds (termios(3), VINTR).
+
+    Why: an init in the child's group forwards what the child already got from the terminal.
+    By hand:
+        $INIT bash -c 'trap "echo got it" INT; while :; do sleep 0.1; done'
+        # press Ctrl-C three times
+        # "got it" three times
+    """
+    with init.start(terminal=terminal) as run:
+        run.child.ready()
+        run.foreground(terminal)
+        for _ in range(ROUNDS):
+            terminal.type(INTERRUPT)
+            first = run.child.next_signal()["number"]
+            assert ("INT", "none") == (names([first]), names(run.heard()))
+
+
+@case("TT-04")
+def test_ctrl_c_ends_a_default_child_with_130(init: Init, terminal: Terminal) -> None:
+    """Ctrl-C ends a child with the default disposition, and the init exits 130 (128 + 2).
+
+    Why: `docker run -it` must end on Ctrl-C.
+    By hand:
+        $INIT sleep 60
+        # press Ctrl-C
+        echo $?    # 130
+    """
+    with init.start(terminal=terminal) as run:
+        run.child.ready()
+        run.foreground(terminal)
+        run.child.ask("default")
+        terminal.type(INTERRUPT)
+        assert exited(130) == run.ended()
+
+
+@case("TT-07")
+def test_child_is_in_the_foreground_of_the_terminal(init: Init, terminal: Terminal) -> None:
+    """The terminal's foreground process group is the child's (tcsetpgrp(3)).
+
+    Why: a child in the background stops at its first read (SIGTTIN).
+    By hand:
+        $INIT sh -c 'ps -o pgid=,tpgid= -p $$'
+        # the same number twice
+        # (another one in the second column is the failure)
+    """
+    with init.start(terminal=terminal) as run:
+        run.child.ready()
+        assert "the child" == run.foreground(terminal)
+
+

@@ -1,0 +1,196 @@
+"""Termination and escalation."""
+
+from __future__ import annotations
+
+import time
+from signal import SIGTERM
+
+from suites.catalog import Mode
+from suites.framework.marks import case, modes, offered
+from suites.framework.process import exited
+from suites.framework.signals import name
+from suites.framework.targets.contained import ContainedInit
+from suites.framework.targets.init import Init
+
+GRACE_S = 1.0
+LONG_GRACE_S = 30.0
+"""Longer than any liveness deadline: an init that waits it out although it need not is noticed."""
+
+
+@case("TM-01")
+def test_term_ends_the_whole_tree(init: Init) -> None:
+    """TERM to an init whose child has the default disposition ends both, with exit 143 (128 + 15).
+
+    Why: it is the first thing that every `docker stop` does.
+    By hand:
+        $INIT sleep 60 &
+        kill $!
+        wait $!; echo $?    # 143
+    """
+    with init.start() as run:
+        run.child.ready()
+        run.child.ask("default")
+        run.send(SIGTERM)
+        assert exited(143) == run.ended()
+        assert () == run.survivors()
+
+
+@case("TM-02")
+def test_term_reaches_the_child_at_once(init: Init) -> None:
+    """TERM is forwarded on arrival, not after a grace period (RFC, "Signal Handling Validation").
+
+    Why: the child needs the whole grace period for its own shutdown.
+    By hand:
+        $INIT sh -c 'trap "date +%S.%N; exit" TERM; while :; do sleep 0.01; done' &
+        date +%S.%N; kill $!
+        # the two times are close
+    """
+    with init.start(options=init.graceful(LONG_GRACE_S)) as run:
+        run.child.ready()
+        sent_at = time.monotonic()
+        run.send(SIGTERM)
+        received = run.child.next_signal()
+        assert "TERM" == name(received["number"])
+        run.note("forwarding_s", received.at - sent_at)
+
+
+@case("TM-03")
+@offered("graceful")
+def test_child_that_ignores_term_is_killed_after_the_grace_period(init: Init) -> None:
+    """A child that ignores TERM gets KILL after the graceful timeout, not before, and the init exits 137 (128 + 9).
+
+    Why: without escalation a stuck child keeps the container; an early one costs it its data.
+    By hand:
+        $INIT --graceful-timeout-secs 1 sh -c 'trap "" TERM; while :; do sleep 0.1; done' &
+        kill $!; time wait $!
+        # one second, 137
+    """
+    with init.start(options=init.graceful(GRACE_S)) as run:
+        run.child.ready()
+        sent_at = time.monotonic()
+        run.send(SIGTERM)
+        assert "TERM" == name(run.child.next_signal()["number"])
+        early = sent_at + GRACE_S - 0.05 - time.monotonic()
+        assert "alive before the timeout" == ("alive before the timeout" if run.stays(early) else "killed before the timeout")
+        assert exited(137) == run.ended(within=GRACE_S)
+        run.note("escalation_s", time.monotonic() - sent_at)
+
+
+@case("TM-06")
+def test_child_that_ends_on_term_ends_the_init_at_once(init: Init) -> None:
+    """When the child ends on TERM the init ends too, without waiting out its grace period.
+
+    Why: a fleet that stops in ten seconds instead of ten milliseconds.
+    By hand:
+        $INIT sleep 60 &
+        kill $!; time wait $!
+        # a few milliseconds
+    """
+    with init.start(options=init.graceful(LONG_GRACE_S)) as run:
+        run.child.ready()
+        run.child.ask("default")
+        sent_at = time.monotonic()
+        run.send(SIGTERM)
+        assert exited(143) == run.ended(within=0.1)
+        run.note("stopping_s", time.monotonic() - sent_at)
+
+
+@case("TM-07")
+def test_child_that_cleans_up_on_term_is_given_the_time(init: Init) -> None:
+    """A child that catches TERM, works 300 ms and exits 3 is not killed: the init exits 3.
+
+    Why: this is what graceful means.
+    By hand:
+        $INIT sh -c 'trap "sleep 0.3; echo done; exit 3" TERM; while :; do sleep 0.01; done' &
+        kill $!; wait $!; echo $?
+        # done, 3
+    """
+    with init.start(options=init.graceful(LONG_GRACE_S)) as run:
+        run.child.ready()
+        run.send(SIGTERM)
+        assert "TERM" == name(run.child.next_signal()["number"])
+        assert "running" == ("running" if run.stays(0.3) else "ended during the clean-up")
+        run.child.state()
+        run.child.tell("exit 3")
+        assert exited(3) == run.ended()
+
+
+@case("TM-10")
+@modes(Mode.PID1)
+def test_nothing_survives_the_end_of_pid_1(init: Init) -> None:
+    """When the init ends as PID 1 its whole namespace is gone: child, daemon and orphan (pid_namespaces(7)).
+
+    Why: it holds only if the init was PID 1 in truth and really ended.
+    By hand:
+        unshare --pid --fork --mount-proc $INIT sh -c 'setsid sleep 77 & exit 0'
+        pgrep -f 'sleep 77'
+        # nothing
+    """
+    with init.start() as run:
+        state = run.child.ready()
+        daemon, _ = run.child.fork("session")
+        orphan, _ = run.child.fork("orphan", "session")
+        orphan.reparented()
+        assert ("2", True) == (str(state.pid), len(run.survivors()) >= 3 and daemon.pid != orphan.pid)
+        run.child.tell("exit 0")
+        assert exited(0) == run.ended()
+        assert () == run.survivors()
+
+
+@case("TM-11")
+@modes(Mode.PLAIN)
+def test_child_is_dead_when_the_init_has_ended(init: Init) -> None:
+    """When the init has ended as an ordinary process its child is dead: it never leaves before its child does.
+
+    Why: an engine that sees the init end starts the next instance beside a survivor.
+    By hand:
+        $INIT sh -c 'trap "sleep 0.2; exit 0" TERM; while :; do sleep 0.01; done' & pid=$!
+        kill $pid; wait $pid
+        pgrep -P $pid    # nothing
+    """
+    with init.start() as run:
+        run.child.ready()
+        run.send(SIGTERM)
+        assert "TERM" == name(run.child.next_signal()["number"])
+        run.child.state()
+        run.child.tell("exit 0")
+        assert exited(0) == run.ended()
+        assert () == run.survivors()
+
+
+@case("TM-14")
+@modes(Mode.DOCKER)
+def test_docker_stop_ends_a_default_child_at_once(contained: ContainedInit) -> None:
+    """`docker stop --time 10` of a child with the default disposition gives 143 long before the ten seconds.
+
+    Why: without an init, PID 1 ignores TERM and every stop takes the whole ten seconds.
+    By hand:
+        docker run -d --name t IMAGE $INIT sleep 60
+        time docker stop --time 10 t
+        docker wait t    # 143
+    """
+    with contained.run() as container:
+        container.child.ready()
+        container.child.ask("default")
+        code, took_s = container.stop(seconds=10)
+        container.note("stop_s", took_s)
+        assert ("exit 143", "in time") == (code, "in time" if took_s < 10 else "after the timeout")
+
+
+@case("TM-15")
+@modes(Mode.DOCKER)
+def test_docker_stop_kills_a_child_that_ignores_term_after_the_timeout(contained: ContainedInit) -> None:
+    """`docker stop --time 3` of a child that ignores TERM gives 137 after three seconds, not before.
+
+    Why: an init that escalates by itself, earlier than the engine, takes the grace period away.
+    By hand:
+        docker run -d --name t IMAGE $INIT sh -c 'trap "" TERM; while :; do sleep 0.1; done'
+        time docker stop --time 3 t
+        docker wait t    # 137
+    """
+    with contained.run() as container:
+        container.child.ready()
+        code, took_s = container.stop(seconds=3)
+        container.note("stop_s", took_s)
+        assert "TERM" == name(container.child.next_signal()["number"])
+        assert ("exit 137", "not before") == (code, "not before" if took_s >= 3 else "before the timeout")
