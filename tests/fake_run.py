@@ -64,8 +64,8 @@ class FakeRun:
 
     def target(self, name: str, role: str = "target", environment: str = "root-native", **more: Any) -> None:
         """Write the launcher's note about a target."""
-        value = {"name": name, "kind": "init", "role": role, "version": "0.19.0", "sha256": "ab" * 32, "path": "/x/tini"}
-        self.launcher("target", value | more, environment)
+        plain = {"kind": "init", "version": "0.19.0", "sha256": "ab" * 32, "path": "/x/tini"}
+        self.launcher("target", {"name": name, "role": role} | plain | more, environment)
 
     def worker_ended(self, how: str, worker: str = "test.0", **more: Any) -> None:
         """Write the launcher's note about the end of a worker."""

@@ -1,4 +1,7 @@
-"""Fixtures and a small client for the tests of both payloads; a test module names it in ``pytest_plugins``."""
+"""Fixtures and a small client for the tests of both payloads; a test module names it in ``pytest_plugins``.
+
+PYTEST_DONT_REWRITE: those modules import it first, and pytest warns of a plugin that it can no longer rewrite.
+"""
 
 from __future__ import annotations
 
@@ -45,15 +48,15 @@ def bounded() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def public() -> Iterator[Path]:
-    """A folder that every user can read."""
+    """Yield a folder that every user can read."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        os.chmod(name, 0o755)
+        Path(name).chmod(0o755)
         yield Path(name)
 
 
 @pytest.fixture(scope="session")
 def compiled(public: Path) -> Payload:
-    """The C payload, built without a warning; statically where there is a static C library."""
+    """Build the C payload without a warning, statically where there is a static C library."""
     if not (compiler := shutil.which("cc")):
         pytest.skip("no C compiler: install gcc or clang")
     command = [compiler, "-O2", "-Wall", "-Wextra", "-Werror", str(SOURCE / "payload.c"), "-o", str(public / "payload")]
@@ -64,20 +67,21 @@ def compiled(public: Path) -> Payload:
 
 @pytest.fixture(scope="session")
 def twin(public: Path) -> Payload:
-    """The Python payload, under an interpreter that an ordinary user can execute."""
+    """Return the Python payload under an interpreter that an ordinary user can execute."""
     script = str(shutil.copy(SOURCE / "payload.py", public / "payload.py"))
-    os.chmod(script, 0o644)
+    Path(script).chmod(0o644)
     drop = AS_NOBODY if os.geteuid() == 0 else ()
     for interpreter in (sys.executable, "/usr/bin/python3"):
         words = (interpreter, "-I", "-S", script)
-        if subprocess.run([*drop, *words], capture_output=True).returncode == 125:  # its usage
+        again = (*words, "launch", "--", interpreter, "-c", "raise SystemExit(9)")  # setpriv(1) itself execs with more
+        if subprocess.run([*drop, *again], capture_output=True).returncode == 9:
             return words
     pytest.skip("no Python that an ordinary user can execute")
 
 
 @pytest.fixture(params=["compiled", "twin"])
-def payload(request: pytest.FixtureRequest, bounded: None) -> Payload:
-    """The words that start either payload."""
+def payload(request: pytest.FixtureRequest, bounded: None) -> Payload:  # noqa: ARG001 - for its effect
+    """Return the words that start either payload."""
     words: Payload = request.getfixturevalue(request.param)
     return words
 
@@ -89,6 +93,10 @@ class Line:
         """Speak over `channel`, with a deadline for every record."""
         channel.settimeout(SECONDS)
         self.channel = channel
+
+    def close(self) -> None:
+        """Hang up."""
+        self.channel.close()
 
     def next(self) -> dict[str, Any]:
         """Return the next record, empty at the end of the channel."""

@@ -26,6 +26,7 @@ class Maker:
         self.times = 0
 
     def __call__(self, folder: Path) -> None:
+        """Fill the folder."""
         self.times += 1
         (folder / "deep").mkdir(mode=0o700)
         (folder / "deep/program").write_text("text")
@@ -183,7 +184,7 @@ def test_unusable_cache_is_one_clear_line(tmp_path: Path) -> None:
             Cache(root).entry("targets/abc", Maker())
 
 
-def test_a_finished_entry_needs_no_right_to_write(cache: Cache, said: list[str]) -> None:
+def test_a_finished_entry_needs_no_right_to_write(cache: Cache) -> None:
     """A cache on a read-only disk serves what it has: no lock is taken for it."""
     cache.entry("targets/abc", Maker())
     for lock in (cache.root / "locks").iterdir():
@@ -258,7 +259,8 @@ def test_replacing_the_source_does_not_touch_the_copy(cache: Cache, tmp_path: Pa
 def test_the_same_content_under_another_name_keeps_its_name(cache: Cache, tmp_path: Path) -> None:
     """A multi-call binary looks at its name."""
     stage(program(tmp_path / "a"), cache=cache)
-    assert stage(program(tmp_path / "a", name="other"), cache=cache).path.name == "other"
+    other = stage(program(tmp_path / "a", name="other"), cache=cache).path
+    assert (other.name, other.is_file()) == ("other", True)
 
 
 def test_siblings_come_along(cache: Cache, tmp_path: Path) -> None:

@@ -30,10 +30,13 @@ def test_ready_reports_what_was_inherited(payload: Payload) -> None:
         assert (argv[0].decode(), argv[1], argv[-3:]) == (payload[-1], b"agent", [b"", b"a b", b"\xfe"])
         assert [bytes.fromhex(item) for item in ready["env"]] == [b"B=\xff x", b"A="]
         assert bytes.fromhex(ready["cwd"]) == b"/usr"
-        assert [*ready["fds"]][:3] == ["0", "1", "2"] and len(ready["fds"]) == 4 and ready["fds"]["0"] == "/dev/null"
-        assert ready["pid"] == ready["pgid"] == ready["sid"] == run.process.pid and ready["ppid"] == os.getpid()
+        assert [*ready["fds"]][:3] == ["0", "1", "2"]
+        assert len(ready["fds"]) == 4
+        assert ready["fds"]["0"] == "/dev/null"
+        assert ready["pid"] == ready["pgid"] == ready["sid"] == run.process.pid
+        assert ready["ppid"] == os.getpid()
         assert (ready["tpgid"], ready["uid"], ready["gid"]) == (-1, os.getuid(), os.getgid())
-        assert ready["pidns"] == os.readlink("/proc/self/ns/pid")
+        assert ready["pidns"] == str(Path("/proc/self/ns/pid").readlink())
         assert run.state()["blocked"] == [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
 
 
@@ -45,7 +48,8 @@ def unknown(payload: Payload) -> list[int]:
 def test_both_give_identical_records(compiled: Payload, twin: Payload) -> None:
     """Keys, their order and every value that is no pid, time, path or inode are the same."""
     first, second = scenario(compiled), scenario(twin)
-    assert first == second and len(first) == 13
+    assert first == second
+    assert len(first) == 13
 
 
 def scenario(payload: Payload) -> list[Any]:
@@ -54,8 +58,8 @@ def scenario(payload: Payload) -> list[Any]:
     with agent(payload, words=("w",), env={"A": "é"}, stdin=null, stdout=null, stderr=null) as run:
         line, ready, _ = run.fork("orphan")
         records += [run.ready, ready, line.next()]
-        line.channel.close()
-        for command in ("state", "nonsense \"\n", "child 3", "write 99 00", "write 1", "release 1", "fork"):
+        line.close()
+        for command in ("state", 'nonsense "\n', "child 3", "write 99 00", "write 1", "release 1", "fork"):
             run.tell(command)
             records.append(run.next())
         for number in (signal.SIGCHLD, signal.SIGRTMAX, signal.SIGPIPE):
@@ -76,7 +80,8 @@ def comparable(key: str, value: Any) -> Any:
             return None
         case "result":
             return min(value, 1)
-    return value
+        case _:
+            return value
 
 
 def test_queued_real_time_signals_arrive_each_and_in_order(payload: Payload) -> None:
@@ -90,7 +95,8 @@ def test_queued_real_time_signals_arrive_each_and_in_order(payload: Payload) -> 
         assert {(record["number"], record["code"], record["sender"]) for record in records[:50]} == {
             (signal.SIGRTMIN + 1, -1, os.getpid())
         }
-        assert records[50]["record"] == "state" and records[0]["at"] < records[49]["at"] < records[50]["at"]
+        assert records[50]["record"] == "state"
+        assert records[0]["at"] < records[49]["at"] < records[50]["at"]
 
 
 def test_every_signal_is_recorded(payload: Payload) -> None:
@@ -128,7 +134,7 @@ def test_default_and_record(payload: Payload) -> None:
 def test_end_of_channel_ends_the_agent(payload: Payload) -> None:
     """A harness that has gone leaves no process behind."""
     with agent(payload) as run:
-        run.channel.close()
+        run.close()
         assert run.wait() == 0
 
 
@@ -140,11 +146,12 @@ def test_fork(payload: Payload, flags: str) -> None:
         line, ready, pid = run.fork(flags)
         assert (ready["pid"], ready["ppid"]) == (pid, run.process.pid)
         assert (ready["sid"] == pid, ready["pgid"] == pid) == ("session" in flags, flags != "")
-        assert (ready["uid"] == ready["gid"] == NOBODY) == ("uid" in flags) and ready["env"] == run.ready["env"]
+        assert (ready["uid"] == ready["gid"] == NOBODY) == ("uid" in flags)
+        assert ready["env"] == run.ready["env"]
         assert len(ready["fds"]) == len(run.ready["fds"]) + 1  # the signalfd alone came after ready
         os.kill(pid, signal.SIGUSR1)
         assert (line.next()["number"], run.ask("reap")) == (signal.SIGUSR1, 0)
-        line.channel.close()
+        line.close()
 
 
 @pytest.mark.parametrize("flags", ["orphan", "orphan session", pytest.param("orphan uid=65534", marks=AS_ROOT)])
@@ -152,12 +159,14 @@ def test_fork_orphan(payload: Payload, flags: str) -> None:
     """An orphan tells its new parent once, and the signal that announced it is recorded when somebody sends it."""
     with agent(payload) as run:
         line, ready, pid = run.fork(flags)
-        assert ready["pid"] == pid and ready["ppid"] not in (run.process.pid, os.getpid())
+        assert ready["pid"] == pid
+        assert ready["ppid"] not in (run.process.pid, os.getpid())
         assert (line.next()["ppid"], run.ask("reap")) == (os.getpid(), 0)
         os.kill(pid, signal.SIGRTMAX - 1)
         assert line.next()["number"] == signal.SIGRTMAX - 1
         line.tell("exit 4")
         assert status(pid) == 4
+        line.close()
 
 
 @pytest.mark.parametrize(("count", "end", "expected"), [(500, "3", 3), (2, "signal", -9)])
@@ -191,7 +200,8 @@ def test_copy_and_write(payload: Payload) -> None:
     """Bytes pass through standard input and output as they are."""
     data = bytes(range(256)) * 64
     with agent(payload, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
-        assert run.process.stdin and run.process.stdout
+        assert run.process.stdin
+        assert run.process.stdout
         with run.process.stdin as stdin, run.process.stdout as stdout:
             assert run.ask("write 1 00ff0a") == 3
             stdin.write(data)
@@ -216,9 +226,10 @@ def test_channel_by_path(payload: Payload, public: Path) -> None:
             assert (record["nonce"], record["pid"]) == ("n1", process.pid)
             if words[0] == "agent":
                 assert [*record["fds"]] == ["0", "1", "2"]
-                line.channel.close()
+                line.close()
                 assert process.wait(SECONDS) == 0
             else:
-                assert [*record] == ["record", "nonce", "pid", "at"] and process.wait(SECONDS) == 9
-                line.channel.close()
-    os.unlink(path)
+                assert [*record] == ["record", "nonce", "pid", "at"]
+                assert process.wait(SECONDS) == 9
+                line.close()
+    Path(path).unlink()

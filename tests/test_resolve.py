@@ -243,7 +243,8 @@ def test_an_unusable_program_on_path_is_passed_over(world: World) -> None:
 
 def test_bare_name_and_variant_give_each_target_once(world: World) -> None:
     """Names in a run are unique."""
-    assert list(world.roles("tini", "tini+g")) == ["tini", "tini+g"]
+    targets, _ = world.resolve("tini", "tini+g")
+    assert [target.name for target in targets] == ["tini", "tini+g"]
 
 
 def test_the_python_control_runs_its_command() -> None:

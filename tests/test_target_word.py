@@ -151,7 +151,13 @@ def test_real_programs_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 @pytest.mark.parametrize(
     ("flags", "accepted"),
-    [(["-static-pie"], True), (["-static"], True), (["-pie"], True), (["-shared", "-fPIC"], False), (["-c"], False)],
+    [
+        (["-static-pie"], True),
+        (["-static"], True),
+        (["-pie"], True),
+        (["-shared", "-fPIC", "-Wl,-z,now"], False),
+        (["-c"], False),
+    ],
 )
 def test_what_a_compiler_makes(tmp_path: Path, flags: list[str], accepted: bool) -> None:
     """A static position-independent program is told from a shared library, which has the same ELF type."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_result_is_what_was_planned_and_how_it_ended(fake: FakeRun) -> None:
 @pytest.mark.parametrize(
     ("how", "more", "reason", "words"),
     [
-        ("signal", {"code": 11, "detail": "dying words"}, Reason.CRASH, "worker test.0 was killed by SEGV while this ran"),
+        ("signal", {"code": 11, "detail": "dying words"}, Reason.CRASH, "test.0 was killed by SEGV while this ran"),
         ("exit", {"code": 3}, Reason.CRASH, "ended with exit code 3 while this ran"),
         ("oom", {"code": 9}, Reason.OOM, "for want of memory"),
         ("killed", {}, Reason.CRASH, "killed by the launcher"),
@@ -53,7 +54,7 @@ def test_result_is_what_was_planned_and_how_it_ended(fake: FakeRun) -> None:
     ],
 )
 def test_node_without_an_end_is_an_error_with_the_worker_s_fate(
-    fake: FakeRun, how: str, more: dict[str, object], reason: Reason, words: str
+    fake: FakeRun, how: str, more: dict[str, Any], reason: Reason, words: str
 ) -> None:
     fake.case("done", passed("done"))
     fake.case("running")
@@ -134,7 +135,7 @@ def test_nodes_that_another_worker_took_over_are_not_lost_twice(fake: FakeRun) -
 # ---- inconclusive ----
 
 
-def reference_and_target(fake: FakeRun, reference: Outcome, *, standby: bool = True, **plan: str) -> Result:
+def reference_and_target(fake: FakeRun, reference: Outcome, *, standby: bool = True, **plan: Any) -> Result:
     fake.target("runc", role="standby" if standby else "reference")
     fake.target("tini")
     fake.case("ref", failed("ref", outcome=reference), target="runc", standby=standby, **plan)
@@ -159,9 +160,15 @@ def test_reference_that_passes_deviates_or_did_not_run_excuses_nobody(fake: Fake
 
 @pytest.mark.parametrize(
     "plan",
-    [{"mode": "plain"}, {"parameter": "HUP"}, {"environment": "rootless-native"}, {"phase": "other"}, {"title": "else"}],
+    [
+        {"mode": "plain"},
+        {"parameter": "HUP"},
+        {"environment": "rootless-native"},
+        {"phase": "other"},
+        {"title": "else"},
+    ],
 )
-def test_reference_excuses_only_the_very_same_case(fake: FakeRun, plan: dict[str, str]) -> None:
+def test_reference_excuses_only_the_very_same_case(fake: FakeRun, plan: dict[str, Any]) -> None:
     if "environment" in plan:
         fake.target("runc", role="standby", environment=plan["environment"])
     assert reference_and_target(fake, Outcome.FAILED, **plan).verdict is Verdict.FAILED

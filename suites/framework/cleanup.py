@@ -175,14 +175,14 @@ def _refusal(path: Path) -> str:
 
 def _empty(path: Path) -> set[str]:
     _make_writable(path)
-    for entry in os.scandir(path):
+    for entry in path.iterdir():
         if entry.name == SCRATCH_MARKER:
             continue
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
         else:
             with suppress(OSError):
-                os.unlink(entry.path)
+                entry.unlink()
     return set(os.listdir(path)) - {SCRATCH_MARKER}
 
 
@@ -192,8 +192,10 @@ def _make_writable(path: Path) -> None:
         return
     for folder, below, _ in os.walk(path, followlinks=False):
         for name in below:
+            if Path(folder, name).is_symlink():
+                continue
             with suppress(OSError):
-                os.chmod(os.path.join(folder, name), 0o700, follow_symlinks=False)
+                Path(folder, name).chmod(0o700)
 
 
 def _unescape(field: str) -> str:

@@ -6,10 +6,12 @@ takes 0.2 s and the keeper hardly ever needs it.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import json
 import socket
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -135,14 +137,33 @@ def _connect(timeout_s: float) -> DockerEngine:
         docker = importlib.import_module("docker")
     except ImportError as error:
         raise EngineError("Docker", why=f"the Python module docker is not installed ({error})") from None
+    client = _client(docker)
+    if isinstance(client, str):
+        _forget_sockets()
+        raise EngineError("Docker", why=client)
     with _words("Docker"):
-        client = docker.from_env(version="auto", timeout=CONNECT_TIMEOUT_S)
         engine = DockerEngine(client.api, timeout_s=timeout_s)
     if engine.api < OLDEST_API:
         engine.close()
         wanted, got = (".".join(map(str, version)) for version in (OLDEST_API, engine.api))
         raise EngineError("Docker", why=f"the engine speaks API {got}, at least {wanted} (Docker 20.10) is needed")
     return engine
+
+
+def _client(docker: Any) -> Any | str:
+    """Return a client, or why there is none: an exception would keep the SDK's sockets alive."""
+    try:
+        with _words("Docker"):
+            return docker.from_env(version="auto", timeout=CONNECT_TIMEOUT_S)
+    except EngineError as error:
+        return error.why
+
+
+def _forget_sockets() -> None:
+    """Drop the socket that the SDK leaves open where it cannot connect, without a ResourceWarning later on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @contextmanager
@@ -265,7 +286,7 @@ class DockerEngine:
             mem_limit=spec.memory_bytes,
             memswap_limit=spec.memory_bytes,
             init=False,
-            tmpfs={"/tmp": "rw,exec,mode=1777", "/run": "rw,exec,mode=1777"},
+            tmpfs={"/tmp": "rw,exec,mode=1777", "/run": "rw,exec,mode=1777"},  # noqa: S108 - of the container
             mounts=[types.Mount(m.path, m.path, type="bind", read_only=not m.writable) for m in spec.mounts],
             ulimits=[types.Ulimit(name="core", soft=0, hard=0)],
             log_config=types.LogConfig(type="none"),

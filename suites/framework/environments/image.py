@@ -176,7 +176,7 @@ def _members(root: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     yield _folder("home/seatrial", owner=UID), b""
     for name in MERGED:
         if (root / name).is_symlink():
-            yield _link(name, os.readlink(root / name)), b""
+            yield _link(name, str((root / name).readlink())), b""
         elif (root / name).is_dir():
             yield _folder(name), b""
     for name, text in ACCOUNTS.items():
@@ -190,7 +190,7 @@ def _copies(root: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
         yield _file("etc/ld.so.cache", cache.read_bytes()), cache.read_bytes()
     for link in sorted(root.glob("etc/alternatives/*")):
         if link.is_symlink() and not link.name.endswith(".gz"):  # manual pages
-            yield _link(f"etc/alternatives/{link.name}", os.readlink(link)), b""
+            yield _link(f"etc/alternatives/{link.name}", str(link.readlink())), b""
     for name, bit in CAPABILITIES.items():
         if program := shutil.which(name, path=SEARCH):
             content = Path(program).read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 from suites.catalog import Environment, Place, Privilege
 from suites.framework.cleanup import children, signal_process
 from suites.framework.environments import wall
-from suites.framework.environments.driver import STOP, NeverStarted, Worker, WorkerEnd, judge
+from suites.framework.environments.driver import NOT_EXECUTED, STOP, NeverStarted, Worker, WorkerEnd, judge, tail
 from suites.framework.environments.user import User
 from suites.framework.model import Limits
 
@@ -43,11 +44,13 @@ class NativeWorker:
         """Kill PID 1 of the namespace, whose parent then ends the same way; before there is one, kill the parent."""
         if self._end is not None:
             return
-        self._killed = True
         inner = [child for child in children(self.pid) if signal_process(child, signal.SIGKILL, parent=self.pid)]
-        if not inner:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if inner:
+            self._killed = True
+            return
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self._killed = True
 
     def end(self) -> WorkerEnd:
         """Reap the process and close the lifeline."""
@@ -56,8 +59,21 @@ class NativeWorker:
             if self._process.stdin is not None:
                 self._process.stdin.close()
             os.close(self._pidfd)
+            status = _true_status(status, killed=self._killed, words=tail(self._log))
             self._end = judge(status, killed=self._killed, log=self._log)
         return self._end
+
+
+def _true_status(status: int, *, killed: bool, words: str) -> int:
+    """Return the worker's status where ``unshare`` ended with words of its own instead of passing it on.
+
+    Before util-linux 2.39 it tries to reset SIGKILL before it dies of it too, which is refused, and exits with 1.
+    Any other last word means that there was no wall, hence no worker.
+    """
+    last = [line for line in words.splitlines()[-2:] if re.match(r"(\S*/)?unshare: ", line)]
+    if status == 1 and (killed or any("sigprocmask" in line for line in last)):
+        return -signal.SIGKILL
+    return NOT_EXECUTED[0] if status == 1 and last else status
 
 
 class NativeDriver:

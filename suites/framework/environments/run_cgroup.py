@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from suites.framework.cleanup import DEADLINE_S, await_death
@@ -61,6 +62,12 @@ class RunCgroup:
         """Return the ``cgroup.procs`` files into which a worker writes its pid before it forks."""
         leaves = (path / LEAF if (path / LEAF).is_dir() else path for path in self.paths)
         return tuple(str(leaf / "cgroup.procs") for leaf in leaves)
+
+    def memory_kills(self) -> int:
+        """Return how many processes inside the kernel has killed because the memory was full (cgroup v2, v1)."""
+        counters = (path / name for path in self.paths for name in ("memory.events", "memory.oom_control"))
+        words = [word for file in counters for word in _words(file)]
+        return sum(int(value) for name, value in pairwise(words) if name == "oom_kill")
 
     def remove(self) -> str:
         """Kill what is inside, remove the folders, and return why something is left, or an empty string."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from suites.framework.environments.user import User
 
@@ -84,6 +85,6 @@ def tasks_of(uid: int) -> int:
 
 def _threads(folder: str, uid: int) -> int:
     try:
-        return len(os.listdir(f"{folder}/task")) if os.stat(folder).st_uid == uid else 0
+        return len(os.listdir(f"{folder}/task")) if Path(folder).stat().st_uid == uid else 0
     except OSError:
         return 0

@@ -50,7 +50,7 @@ APT::Get::Assume-Yes "true";
 """
 
 
-class _Failed(Exception):
+class _StepError(Exception):
     """One step did not work; the message is the reason."""
 
 
@@ -99,7 +99,7 @@ class Packages:
             entries = self._plan(package)
             for entry in entries:
                 self._unpack(entry)
-        except _Failed as error:
+        except _StepError as error:
             if found := self._cached(package, binary, any_age=True):
                 self._cache.say(f"package {package}: the one in the cache is used ({error})")
                 return found
@@ -165,7 +165,7 @@ class Packages:
             return False
         self._update = self._apt("update", deadline_s=UPDATE_DEADLINE_S)
         if self._update.late:
-            raise _Failed(f"apt-get update: no answer within {UPDATE_DEADLINE_S:.0f} s")
+            raise _StepError(f"apt-get update: no answer within {UPDATE_DEADLINE_S:.0f} s")
         # apt-get update succeeds when a source could not be reached, and says so.
         if self._update.ok and not _unreached(self._update):
             os.utime(self._cache.write("apt/updated", ""), (self._clock(), self._clock()))
@@ -176,7 +176,7 @@ class Packages:
         self._refresh()
         try:
             return self._entries(package)
-        except _Failed:
+        except _StepError:
             if self._refresh(force=True):
                 return self._entries(package)
             raise
@@ -190,7 +190,7 @@ class Packages:
         asked = self._apt("--print-uris", *words, deadline_s=ASK_DEADLINE_S)
         entries = [found["file"].removesuffix(".deb") for found in _URI.finditer(asked.stdout)]
         if not asked.ok or not (entries or or_none):
-            raise _Failed(self._reason(f"apt-get {' '.join(words)}", asked))
+            raise _StepError(self._reason(f"apt-get {' '.join(words)}", asked))
         return entries
 
     def _reason(self, what: str, done: Completed) -> str:
@@ -209,12 +209,12 @@ class Packages:
             )
             archives = list(folder.glob("*.deb"))
             if not done.ok or not archives:
-                raise _Failed(self._reason(f"apt-get download {package}", done))
+                raise _StepError(self._reason(f"apt-get download {package}", done))
             unpacked = self._run(
                 ("dpkg-deb", "-x", str(archives[0]), str(folder / "root")), deadline_s=DOWNLOAD_DEADLINE_S
             )
             if not unpacked.ok:
-                raise _Failed(f"dpkg-deb -x {archives[0].name}: {unpacked.complaint}")
+                raise _StepError(f"dpkg-deb -x {archives[0].name}: {unpacked.complaint}")
             archives[0].unlink()
 
         self._cache.entry(f"packages/{entry}", make)

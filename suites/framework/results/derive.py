@@ -29,9 +29,8 @@ def derive(run: RunDirectory, *, command: Command | None = None, howto: HowTo = 
         found = judge(view)
         folder = run.path / "results"
         folder.mkdir(exist_ok=True)
-        for name, text in junit.suites(view.results).items():
+        for name, text in junit.documents(view.results).items():
             write_whole(folder / f"{name}.xml", text)
-        write_whole(folder / "junit.xml", junit.merged(view.results))
         write_whole(run.path / "summary.md", summary.render(view, found, command=command, howto=howto))
         write_json(run.path / "verdict.json", found)
     return Derived(view=view, summary=found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 # C0 except tab and line feed, DEL and C1; separators that end lines; bidirectional marks, which reorder what is
@@ -11,6 +10,7 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
 )
 _MARKDOWN = re.compile(r"([\\`*_\[\]#!|<>~&@:$])")
+_PUNCTUATION = re.compile(r"[^\w\s.,·()/+-]")
 _FENCES = re.compile("`+")
 
 
@@ -35,8 +35,8 @@ def markdown(text: str) -> str:
 
 
 def markup(text: str) -> str:
-    """Return the text on one line for HTML within Markdown, which is read by neither alone."""
-    return re.sub(r"[`*_\[\]|~@:$\\]", lambda match: f"&#{ord(match[0])};", html.escape(one_line(text)))
+    """Return the text on one line for HTML within Markdown, where either might read it."""
+    return _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", one_line(text))
 
 
 def fenced(text: str) -> str:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import assert_never
 
 from suites.framework.results.escaping import visible
 from suites.framework.results.result import Result, Verdict
@@ -15,32 +16,33 @@ FAILURES = frozenset({Verdict.FAILED, Verdict.XPASSED})
 """Verdicts that become ``<failure>``; errored becomes ``<error>``, the others ``<skipped>`` or nothing."""
 
 
-def suites(results: Iterable[Result]) -> dict[str, str]:
-    """Return the text of a file for every suite, by its name ``<environment>.<phase>``."""
-    groups = _grouped(results)
-    return {name: _document([_suite(name, groups[name])]) for name in sorted(groups)}
+MERGED = "junit"
+"""Name of the document that holds all suites."""
 
 
-def merged(results: Iterable[Result]) -> str:
-    """Return one file with every suite."""
-    groups = _grouped(results)
-    return _document([_suite(name, groups[name]) for name in sorted(groups)])
-
-
-def _grouped(results: Iterable[Result]) -> dict[str, list[Result]]:
+def documents(results: Iterable[Result]) -> dict[str, str]:
+    """Return the text of one file for every suite by its name ``<environment>.<phase>``, and of `MERGED`."""
     groups: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         groups[f"{result.environment}.{result.phase}"].append(result)
-    return groups
+    found = {name: _suite(name, groups[name]) for name in sorted(groups)}
+    written = {name: _written(suite) for name, suite in found.items()}
+    own = {name: _document([suite], [written[name]]) for name, suite in found.items()}
+    return own | {MERGED: _document(list(found.values()), list(written.values()))}
 
 
-def _document(found: Sequence[ET.Element]) -> str:
+def _written(suite: ET.Element) -> str:
+    ET.indent(suite, level=1)
+    return f"  {ET.tostring(suite, encoding='unicode')}\n"
+
+
+def _document(suites: Sequence[ET.Element], written: Sequence[str]) -> str:
     root = ET.Element("testsuites", name="seatrial")
-    root.extend(found)
     for name in ("tests", "failures", "errors", "skipped"):
-        root.set(name, str(sum(int(suite.get(name, "0")) for suite in found)))
-    ET.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+        root.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
+    root.text = "\n"
+    begin, end = ET.tostring(root, encoding="unicode").split("\n")
+    return "\n".join(('<?xml version="1.0" encoding="utf-8"?>', begin, f"{''.join(written)}{end}", ""))
 
 
 def _suite(name: str, results: Sequence[Result]) -> ET.Element:
@@ -92,24 +94,32 @@ def _properties(result: Result) -> Iterable[tuple[str, str]]:
 
 
 def _verdict(case: ET.Element, result: Result) -> None:
+    if found := _element(result):
+        tag, kind = found
+        element = ET.SubElement(case, tag, type=visible(kind))
+        element.set("message", visible(result.message or result.reason or result.verdict))
+        element.text = _difference(result) or None
+
+
+def _element(result: Result) -> tuple[str, str] | None:
+    """Return the tag and type that stand for a verdict."""
     match result.verdict:
         case Verdict.PASSED:
-            return
+            return None
         case Verdict.FAILED:
-            element = ET.SubElement(case, "failure", type=result.reason or "failed")
+            return "failure", result.reason or "failed"
         case Verdict.XPASSED:
-            element = ET.SubElement(case, "failure", type="xpass")
+            return "failure", "xpass"
         case Verdict.ERRORED:
-            element = ET.SubElement(case, "error", type=result.reason or "errored")
+            return "error", result.reason or "errored"
         case Verdict.XFAILED:
-            element = ET.SubElement(case, "skipped", type="xfail")
+            return "skipped", "xfail"
         case Verdict.INCONCLUSIVE:
-            element = ET.SubElement(case, "skipped", type="inconclusive")
+            return "skipped", "inconclusive"
         case Verdict.SKIPPED:
-            element = ET.SubElement(case, "skipped", type="skip")
-    element.set("type", visible(element.get("type", "")))
-    element.set("message", visible(result.message or result.reason or result.verdict))
-    element.text = _difference(result) or None
+            return "skipped", "skip"
+        case unknown:
+            assert_never(unknown)
 
 
 def _difference(result: Result) -> str:

@@ -20,7 +20,7 @@ def command(result: Result, *, argv: Sequence[str] = ()) -> str:
     if not result.cases:
         return ""
     words = ["--target", _target(result.target, argv)] if result.target else []
-    words += ["--case", f"{result.kind}:{result.cases[0]}" if result.kind else result.cases[0]]
+    words += ["--case", result.cases[0]]
     if expression := selecting(result.node):
         words += ["-k", expression]
     line = f'nox -s "{session(result.environment)}" -- {shlex.join(words)}'
@@ -63,7 +63,7 @@ def _carried(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _values(argv: Sequence[str], option: str) -> Iterator[str]:
-    for word, following in zip(argv, (*argv[1:], ""), strict=True):
+    for word, following in zip(argv, (*argv[1:], ""), strict=False):
         if word == option and following:
             yield following
         elif word.startswith(f"{option}="):

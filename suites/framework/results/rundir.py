@@ -13,7 +13,7 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -307,10 +307,9 @@ def _hand_over(top: Path, uid: int, gid: int) -> None:
     device = top.lstat().st_dev
     for _, folders, files, fd in os.fwalk(top, follow_symlinks=False):
         os.fchown(fd, uid, gid)
-        for name in files:
-            if _ours(name, fd, device):
-                os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
         folders[:] = [name for name in folders if _ours(name, fd, device)]
+        for name in (*folders, *(name for name in files if _ours(name, fd, device))):
+            os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
 
 
 def _ours(name: str, fd: int, device: int) -> bool:
@@ -336,13 +335,12 @@ def write_whole(path: Path, text: str) -> None:
     fresh = path.parent / f".{path.name}.{os.getpid()}"
     try:
         fresh.unlink(missing_ok=True)
-        with open(
-            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "w", encoding="utf-8"
-        ) as file:
+        with fresh.open("x", encoding="utf-8") as file:
             file.write(text)
         fresh.replace(path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
         raise InfrastructureError(
             f"cannot write {path}", why=error.strerror or "", remedy=_remedy(error, path.parent)
         ) from error

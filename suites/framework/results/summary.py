@@ -75,7 +75,7 @@ def _skips(view: View) -> Iterator[str]:
                     markdown(group.reason) + ("" if group.explained else " **not explained**"),
                     str(len(group.results)),
                     markdown(", ".join(group.environments)),
-                    markdown("; ".join(group.probes)),
+                    markdown("; ".join((*group.probes, *group.messages))),
                     markdown("; ".join(group.remedies)),
                 ]
                 for group in groups

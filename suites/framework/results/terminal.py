@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from io import StringIO
 from typing import TextIO
 
@@ -65,9 +66,14 @@ def show(
 ) -> None:
     """Write the report to `stream` (standard output): coloured on a terminal, plain in CI and under NO_COLOR."""
     out = stream or sys.stdout
-    tty = out.isatty()
-    plain = not tty or bool(environment.get("NO_COLOR") or environment.get("CI")) or environment.get("TERM") == "dumb"
-    width = os.get_terminal_size(out.fileno()).columns if tty else 0
+    plain = (
+        not out.isatty()
+        or bool(environment.get("NO_COLOR") or environment.get("CI"))
+        or environment.get("TERM") == "dumb"
+    )
+    width = 0
+    with suppress(OSError):
+        width = os.get_terminal_size(out.fileno()).columns
     text = render(view, summary, width=width or PLAIN_WIDTH, colour=not plain, command=command, howto=howto)
     encoding = out.encoding or "utf-8"
     out.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -130,15 +136,15 @@ def _skips(view: View) -> Iterator[Text]:
 
 
 def _skip(group: SkipGroup) -> Text:
-    text = Text(f"  {len(group.results)} x {one_line(group.reason)}", style="" if group.explained else "bold red")
-    text.append("" if group.explained else "  NOT EXPLAINED")
+    text = Text(f"  {len(group.results)} x {one_line(group.reason)}")
+    text.append("" if group.explained else "  NOT EXPLAINED", style="bold red")
     text.append(f"  ({', '.join(map(one_line, group.environments))})")
-    for label, lines in (("probed", group.probes), ("remedy", group.remedies)):
+    for label, lines in (("probed", group.probes), ("said", group.messages), ("remedy", group.remedies)):
         for line in lines:
-            text.append(f"\n      {label}: {one_line(line)}", style="")
+            text.append(f"\n      {label}: {one_line(line)}")
     if not group.explained:
         for result in group.results[:FULL]:
-            text.append(f"\n      {one_line(result.node)}", style="")
+            text.append(f"\n      {one_line(result.node)}")
     return text
 
 
@@ -152,24 +158,25 @@ def _problems(problems: Sequence[Result], again: Command, howto: HowTo) -> Itera
 
 
 def _problem(number: int, result: Result, again: str, howto: str) -> Text:
-    text = Text(f"\n{number}. {_word(result)}", style=_STYLES.get(result.verdict, "bold"))
-    text.append(f"  {_heading(result)}\n", style="bold")
+    text = Text(f"\n{number}. ")
+    text.append(_word(result), style=_STYLES[result.verdict])
+    text.append(f"  {_heading(result)}", style="bold")
     for label, value in _facts(result):
         lines = visible(value).strip("\n").replace("\n", "\n" + " " * 15)
-        text.append(f"   {label:<11} {lines}\n", style="")
+        text.append(f"\n   {label:<11} {lines}")
     for piece in result.evidence:
-        text.append(f"   {one_line(piece.title)}:\n", style="")
-        text.append(indented(visible(tail(piece.text, lines=EVIDENCE_LINES)), "     | ") + "\n", style="")
+        text.append(f"\n   {one_line(piece.title)}:\n")
+        text.append(indented(visible(tail(piece.text, lines=EVIDENCE_LINES)), "     | "))
     if again:
-        text.append(f"   again:      {visible(again)}\n", style="cyan")
+        text.append(f"\n   {'again':<11} {one_line(again)}", style="cyan")
     if howto:
-        text.append(f"   by hand:\n{indented(visible(howto.strip()), '     ')}\n", style="")
+        text.append(f"\n   by hand:\n{indented(visible(howto.strip()), '     ')}")
     return text
 
 
 def _word(result: Result) -> str:
     if result.null_passed:
-        return "PASSED, and does nothing"
+        return "PASSED BY A NULL TARGET"
     flaky = f" (flaky: {', '.join(result.attempts)})" if result.flaky else ""
     return ("passed unexpectedly" if result.verdict is Verdict.XPASSED else result.verdict.value).upper() + flaky
 
@@ -225,11 +232,8 @@ def _environments(summary: Summary) -> Iterator[Text]:
 def _last_line(view: View, summary: Summary) -> Text:
     word, code = _WORDS[summary.exit_code], int(summary.exit_code)
     style = "bold green" if code == 0 else "bold yellow" if code == ExitCode.CANNOT_RUN else "bold red"
-    counted = (
-        described(summary.counts).replace("-", "no case ran")
-        if not summary.counts.planned
-        else described(summary.counts)
-    )
+    counted = described(summary.counts) if summary.counts.planned else "no case was planned"
     gates = f"; gates red: {', '.join(summary.red_gates)}" if summary.red_gates else ""
-    line = Text(f"seatrial: {word} (exit {code}): ", style=style)
-    return line.append(f"{counted}{gates} · {visible(str(view.path.absolute()))}", style="")
+    line = Text("seatrial: ")
+    line.append(f"{word} (exit {code})", style=style)
+    return line.append(f": {counted}{gates} · {visible(str(view.path.absolute()))}")

@@ -16,6 +16,8 @@ from suites.framework.results.result import RED, Result, Verdict
 from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord
 from suites.framework.results.workers import EventLogOf
 
+MESSAGES = 5
+"""Different messages of skips for one reason that are shown."""
 HOST = "host"
 """The folder of the phases build and provision."""
 LEAKS = "leaks"
@@ -47,6 +49,8 @@ class SkipGroup:
 
     reason: str
     probes: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+    """What the skips themselves say, where no probe of the run explains them."""
     remedies: tuple[str, ...] = ()
     results: tuple[Result, ...] = ()
     explained: bool = True
@@ -80,9 +84,9 @@ class View:
 
     @property
     def problems(self) -> tuple[Result, ...]:
-        """Return what has to be explained, the failures of targets before what only follows from a reference."""
+        """Return what has to be explained: preparation first, what only follows from a reference last."""
         red = [result for result in self.results if result.red]
-        return tuple(sorted(red, key=lambda result: (result.verdict is Verdict.INCONCLUSIVE, not result.is_case)))
+        return tuple(sorted(red, key=lambda result: (result.verdict is Verdict.INCONCLUSIVE, result.is_case)))
 
     def only(self, environment: str) -> View:
         """Return the part that the exit code of one session depends on: its environment and the host's phases."""
@@ -187,7 +191,8 @@ def _skip_group(view: View, reason: str, group: Sequence[Result]) -> SkipGroup:
     said = dict.fromkeys(": ".join(filter(None, (finding.probe, finding.detail))) for finding in findings)
     return SkipGroup(
         reason=reason,
-        probes=tuple(said) or tuple(dict.fromkeys(result.message for result in group if result.message)),
+        probes=tuple(said),
+        messages=() if said else tuple(dict.fromkeys(result.message for result in group if result.message))[:MESSAGES],
         remedies=tuple(dict.fromkeys(finding.remedy for finding in findings if finding.remedy)),
         results=tuple(group),
         explained=all(view.explained(result) for result in group),

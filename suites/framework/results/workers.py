@@ -133,6 +133,8 @@ def attempts(records: Sequence[Record]) -> list[Attempt]:
                 found[-1].notes[node].append((name, value))
             case Finished():
                 found[-1].finished = True
+            case _:
+                continue  # a note of the worker itself
     return found
 
 
@@ -157,22 +159,16 @@ def sentence(end: WorkerEnd | None, worker: str) -> str:
     """Return how a worker ended, in words."""
     if end is None:
         return f"worker {worker} vanished, and so did the launcher,"
-    match end.how:
-        case How.EXIT:
-            said = f"ended with exit code {end.code}"
-        case How.SIGNAL:
-            said = f"was killed by {signals.name(end.code)}"
-        case How.OOM:
-            said = "was killed for want of memory"
-        case How.NOT_STARTED:
-            said = "did not start"
-        case How.KILLED:
-            said = "was killed by the launcher"
-        case How.TIMEOUT:
-            said = "was ended by the launcher, a case took too long,"
-        case How.INTERRUPTED:
-            said = "was interrupted"
-    return f"worker {worker} {said}"
+    said = {
+        How.EXIT: f"ended with exit code {end.code}",
+        How.SIGNAL: f"was killed by {signals.name(end.code)}",
+        How.OOM: "was killed for want of memory",
+        How.NOT_STARTED: "did not start",
+        How.KILLED: "was killed by the launcher",
+        How.TIMEOUT: "was ended by the launcher, a case took too long,",
+        How.INTERRUPTED: "was interrupted",
+    }
+    return f"worker {worker} {said[end.how]}"
 
 
 def died(attempt: Attempt, end: WorkerEnd | None) -> bool:

@@ -1,0 +1,134 @@
+"""The workers of one phase: started together, watched, stopped, and accounted for in the launcher's events (layer 2)."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from suites.framework.environments.driver import Ending, Worker, WorkerEnd
+from suites.framework.events import EventLog, Record
+from suites.framework.model import Ended, Note, Started
+from suites.framework.progress import Progress, Tail
+
+TICK_S = 0.1
+STOP_S = 8.0
+"""A worker that was asked to stop and has not ended by then is killed."""
+START_S = 60.0
+"""A worker that has written nothing by then is killed."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One worker and what it is doing."""
+
+    name: str
+    worker: Worker
+    since: float
+    node: str = ""
+    timed_out: bool = False
+    over: bool = False
+
+
+@dataclass(slots=True)
+class Crew:
+    """All workers of a phase; `events` is the launcher's own event file of the environment."""
+
+    events: EventLog
+    tail: Tail
+    progress: Progress
+    node_s: float
+    clock: Callable[[], float] = time.monotonic
+    exitfirst: bool = False
+    members: list[Member] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    interrupted: bool = False
+
+    def add(self, name: str, worker: Worker) -> None:
+        """Watch a worker that was just started; `name` is ``<phase>.<number>``."""
+        self.members.append(Member(name=name, worker=worker, since=self.clock()))
+
+    def wait(self) -> None:
+        """Return when every worker is over. KeyboardInterrupt stops them in order, then is raised again."""
+        try:
+            while self._left():
+                self._round()
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self._stop()
+            raise
+        finally:
+            self._look()
+            self.progress.close()
+
+    def _left(self) -> list[Member]:
+        return [member for member in self.members if not member.over]
+
+    def _round(self) -> None:
+        poll = select.poll()
+        for member in self._left():
+            poll.register(member.worker.fileno(), select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(TICK_S * 1000)}
+        self._look()
+        for member in self._left():
+            if member.worker.fileno() in ready:
+                self._end(member)
+            elif not member.timed_out and self.clock() - member.since > (self.node_s if member.node else START_S):
+                member.timed_out = True
+                member.worker.kill()
+        self.progress.tick()
+
+    def _look(self) -> None:
+        """Read what the workers wrote since the last look."""
+        for path, record in self.tail.poll():
+            self.records.append(record)
+            self.progress.feed(path, record)
+            self._follow(path, record)
+
+    def _follow(self, path: Path, record: Record) -> None:
+        for member in self.members:
+            if path.stem == member.name:
+                member.since = self.clock()
+                member.node = record.event.node if isinstance(record.event, Started) else member.node
+        if self.exitfirst and isinstance(record.event, Ended) and record.event.outcome in ("failed", "errored", "xpassed"):
+            for member in self._left():
+                member.worker.stop()
+
+    def _end(self, member: Member) -> None:
+        end = member.worker.end()
+        member.over = True
+        value = {"worker": member.name, "how": self._how(member, end), "code": end.code, "detail": end.detail}
+        if member.timed_out:
+            value["node"] = member.node
+        self.events.write(Note(name="worker-ended", value=value))
+
+    def _how(self, member: Member, end: WorkerEnd) -> str:
+        if member.timed_out:
+            return "timeout"
+        if self.interrupted and end.how in (Ending.KILLED, Ending.EXIT):
+            return "interrupted"
+        return end.how.value
+
+    def _stop(self) -> None:
+        """Ask all workers for an orderly end; kill those that take too long."""
+        for member in self._left():
+            member.worker.stop()
+        end = self.clock() + STOP_S
+        while self._left():
+            if self.clock() > end:
+                for member in self._left():
+                    member.worker.kill()
+            self._round()
+
+    @property
+    def ends(self) -> Sequence[Member]:
+        """Return the members, for a caller that wants to know who is over."""
+        return self.members
+
+
+def default_workers() -> int:
+    """Return how many workers gain on this machine: cases wait more than they compute."""
+    return max(2, 2 * len(os.sched_getaffinity(0)))
