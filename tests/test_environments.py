@@ -627,6 +627,26 @@ def test_an_engine_that_refuses_privileges_is_a_finding(engine: Engine, monkeypa
     assert unprivileged.present
 
 
+@pytest.mark.parametrize(
+    ("words", "detail"),
+    [
+        ("3.11.2 {token} 0 0 4294967295", "Python 3.11.2, the image"),
+        ("3.11.2 another 0 0 4294967295", "it does not see our files"),
+        ("3.11.2 {token} 0 1000 1 1 100000 65536", "root of the container is not root of this machine"),
+    ],
+    ids=["local", "remote", "rootless"],
+)
+@pytest.mark.usefixtures("engine")
+def test_an_engine_elsewhere_or_without_root_is_told(words: str, detail: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A privileged container counts only if it sees this machine's files and its root is this machine's."""
+    end = WorkerEnd(how=Ending.EXIT, code=0, detail="")
+    monkeypatch.setattr(probe.secrets, "token_hex", lambda _size: "token")
+    monkeypatch.setattr(probe, "_run", lambda *_, **__: (end, words.format(token="token")))
+    _, privileged, _ = probe.docker_findings(choose=lambda _: Image(name="x", description="the image"))
+    assert privileged.detail == detail
+    assert privileged.present == detail.startswith("Python")
+
+
 @needs_root
 def test_the_wall_is_probed_by_building_it() -> None:
     """Root's wall is tried as root and as the user."""

@@ -82,6 +82,7 @@ def test_writer_that_continues_a_torn_file_loses_only_the_torn_line(tmp_path: Pa
     path.write_bytes(path.read_bytes()[:-5])
     log = read(written(path, Started(node="c"), Started(node="d")))
     assert [record.event for record in log.records] == [Started(node=name) for name in "acd"]
+    assert [record.seq for record in log.records] == [1, 2, 3]
     assert (log.torn, log.foreign) == (0, 1)
 
 

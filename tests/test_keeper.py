@@ -51,7 +51,8 @@ cgroup = RunCgroup.create(run, Limits())
 for path in cgroup.paths:
     keeper.record(cgroup=path)
 inside = ['/bin/sh', '-c', 'for f; do echo $$ >"$f"; done; exec sleep 1000', 'sh']
-children = [subprocess.Popen(['sleep', '1000'], start_new_session=True), subprocess.Popen([*inside, *cgroup.procs])]
+quiet = {'stdout': subprocess.DEVNULL, 'start_new_session': True}
+children = [subprocess.Popen(['sleep', '1000'], **quiet), subprocess.Popen([*inside, *cgroup.procs], **quiet)]
 keeper.record_process(children[0].pid)
 containers = []
 if with_docker:
@@ -107,10 +108,13 @@ def test_everything_is_gone_after_a_launcher_was_killed(docker: bool, tmp_path: 
     killed = time.monotonic()
     process.kill()
     process.communicate()
-    assert await_death(held, deadline_s=START_S) == []
+    left = await_death(held, deadline_s=START_S)
     took = time.monotonic() - killed
+    for fd in left:
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
     for fd in held:
         os.close(fd)
+    assert not left
     assert not (tmp_path / "scratch").exists()
     assert not any(Path(path).exists() for path in made["cgroups"])
     assert sorted(path.name for path in tmp_path.iterdir()) == (["w1", "w2"] if docker else [])

@@ -106,7 +106,7 @@ DEVIATION = '[[deviation]]\ncase = "A"\nobserved = "o"\nreason = "r"\n'
         pytest.param('kinds = ["disk"]', ["kinds[0]: 'disk' is not one of init"], id="unknown-kind"),
         pytest.param("kinds = []", ["kinds: empty"], id="no-kind"),
         pytest.param('command = ["sh"]\nbinary = "sh"', ["contradicts binary"], id="command-and-binary"),
-        pytest.param("interpreter = true", ["needs binary"], id="interpreter"),
+        pytest.param('command = ["{binary}"]', ["contradicts binary"], id="command-without-binary"),
         pytest.param('binary = "/bin/sh"', ["not a file name"], id="absolute"),
         pytest.param('reference-for = ["init"]\n[control]\nreason = "r"', ["contradicts reference-for"], id="control"),
         pytest.param("[control]\nplain = ['*']", ["control: reason missing"], id="control-reason"),

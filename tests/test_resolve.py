@@ -22,14 +22,14 @@ from suites.framework.provisioning.resolve import Absent, resolve
 from suites.framework.targets.catalogue import load_catalogue
 
 FILES = {
-    "reference": 'reference-for = ["init"]\nbinary = "inits/reference.py"\ninterpreter = true\n'
+    "reference": 'reference-for = ["init"]\nbinary = "inits/reference.py"\ncommand = ["{python}", "-I", "-S", "{binary}"]\n'
     'version = ["--version"]\n'
     '[call.init]\nseparator = "--"\n[variant.g]\narguments = ["-g"]\ncall.init.delivery = "group"\n',
     "tini": 'reference-for = ["init"]\nbinary = "tini"\npackage.debian = "tini"\n[variant.g]\narguments = ["-g"]\n',
     "other": 'binary = "other"\npackage.debian = "other"\n[variant.one]\narguments = ["-1"]\n',
     "bare": 'binary = "bare"\n',
     "control-none": 'command = ["env"]\n[control]\nreason = "r"\n',
-    "control-python": 'binary = "inits/none.py"\ninterpreter = true\n[control]\nreason = "r"\n',
+    "control-python": 'binary = "inits/none.py"\ncommand = ["{python}", "-I", "-S", "{binary}"]\n[control]\nreason = "r"\n',
 }
 
 

@@ -57,6 +57,11 @@ def test_matrix_skips_failures_gates_and_leaks(fake: FakeRun) -> None:
         assert expected in text
 
 
+def test_targets_that_could_not_be_had_are_named(fake: FakeRun) -> None:
+    fake.launcher("absent", {"name": "crun", "fact": "packages", "reason": "no | network", "remedy": "go online"})
+    assert "| crun | root-native | no \\| network | go online |\n" in rendered(fake)
+
+
 def test_every_result_is_in_the_matrix(fake: FakeRun) -> None:
     fake.target("runc", role="standby")
     for outcome in Outcome:

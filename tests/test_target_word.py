@@ -18,7 +18,7 @@ from suites.framework.targets.word import Word, parse
 
 CATALOGUE = {
     "tini": Profile(name="tini", variant={"g": Variant(arguments=("-g",))}),
-    "reference": Profile(name="reference", binary="x.py", interpreter=True),
+    "reference": Profile(name="reference", binary="x.py", command=("{python}", "{binary}")),
     "control:none": Profile(name="control:none", command=("env",), control=Control(reason="r")),
 }
 CLASS_64, LITTLE = 2, 1

@@ -75,6 +75,14 @@ def test_skips_are_grouped_by_fact_with_probe_and_remedy(fake: FakeRun) -> None:
     assert text.index("whim") < text.index("missing:docker  ")
 
 
+def test_targets_that_could_not_be_had_are_named(fake: FakeRun) -> None:
+    value = {"name": "crun", "fact": "packages", "reason": "apt-get: no network", "remedy": "go online"}
+    for environment in ("root-native", "rootless-native"):
+        fake.launcher("absent", value, environment)
+    said = "targets not tried:\n  crun: apt-get: no network; go online  (root-native, rootless-native)\n"
+    assert said in rendered(fake)
+
+
 def test_failure_says_everything_a_reader_needs(fake: FakeRun) -> None:
     log = "\n".join(f"line {number}" for number in range(40))
     evidence = (Evidence(title="standard error", text=log), Evidence(title="signals", text="TERM from 0"))
@@ -97,6 +105,12 @@ def test_failure_says_everything_a_reader_needs(fake: FakeRun) -> None:
     ):
         assert expected in text
     assert "line 24\n" not in text
+
+
+def test_only_a_crash_shows_the_whole_sum_of_the_program(fake: FakeRun) -> None:
+    fake.case("n", failed("n", reason="exit"))
+    fake.finish()
+    assert "program     tini 0.19.0 sha256 abababababab /x/tini\n" in rendered(fake)
 
 
 def test_command_runs_just_this_case_again(fake: FakeRun) -> None:

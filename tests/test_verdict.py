@@ -106,6 +106,14 @@ def test_skip_for_a_promised_fact_is_red(fake: FakeRun) -> None:
     assert judged(fake).gates["skips"].offences[0].why == "skipped, promised: missing:docker"
 
 
+def test_target_that_cannot_be_had_is_red_only_when_what_it_needs_was_promised(fake: FakeRun) -> None:
+    fake.launcher("absent", {"name": "crun", "fact": "packages", "reason": "no network"})
+    fake.finish()
+    assert red(fake) == {}
+    fake.run.add(promises=[Fact.PACKAGES])
+    assert red(fake) == {"skips": ["crun"]}
+
+
 def test_leaks_is_red_for_what_was_left_behind(fake: FakeRun) -> None:
     fake.write(Note(name="leaks", value={"processes": 0, "mounts": 2}))
     fake.finish()

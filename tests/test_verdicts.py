@@ -100,6 +100,25 @@ def test_worker_that_died_before_it_planned_is_one_error(fake: FakeRun, how: str
     assert (result.node, result.verdict, result.completed) == ("(worker test.0)", Verdict.ERRORED, False)
 
 
+def test_worker_that_vanished_with_the_launcher_before_it_planned_is_one_error(fake: FakeRun) -> None:
+    fake.write()
+    result = only(fake)
+    assert (result.node, result.reason, result.completed) == ("(worker test.0)", Reason.INTERRUPTED, False)
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_worker_that_was_ended_after_its_last_word_is_no_error(fake: FakeRun, how: str) -> None:
+    fake.case("n", passed("n"))
+    fake.finish()
+    fake.worker_ended(how)
+    assert [result.node for result in fake.view().results] == ["n"]
+
+
+def test_launcher_that_says_nothing_about_itself_is_no_error(fake: FakeRun) -> None:
+    fake.write(begun(worker="launcher"), worker="launcher")
+    assert fake.view().results == ()
+
+
 def test_worker_that_never_wrote_is_one_error(fake: FakeRun) -> None:
     fake.worker_ended("not-started", worker="test.3", detail="exec format error")
     result = only(fake)

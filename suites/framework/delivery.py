@@ -82,7 +82,7 @@ def interpreter(user: User | None) -> str:
 def _refusal(python: str, user: User | None) -> str:
     code = f"import sys; sys.exit(sys.version_info < {OLDEST})"
     try:
-        done = subprocess.run([*_as(user), python, "-I", "-c", code], check=False, capture_output=True, timeout=20, cwd="/")
+        done = subprocess.run([*_as(user), "/bin/sh", "-c", 'exec "$@"', "sh", python, "-I", "-c", code], check=False, capture_output=True, timeout=20, cwd="/")
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     words = done.stderr.decode(errors="replace").strip().splitlines()
@@ -92,4 +92,5 @@ def _refusal(python: str, user: User | None) -> str:
 def _as(user: User | None) -> Sequence[str]:
     if user is None or os.geteuid() != 0:
         return ()
+    # setpriv executes the shell with root's capabilities still held; the shell's exec is the user's own
     return ("setpriv", "--reuid", str(user.uid), "--regid", str(user.gid), "--clear-groups", "--")

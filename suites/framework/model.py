@@ -225,11 +225,10 @@ class Profile:
     package: dict[str, str] = field(default_factory=dict)
     """Package that holds it, per distribution id of os-release(5)."""
     binary: str = ""
-    """File name on PATH or in the package; for an embedded target a path below fixtures/."""
-    interpreter: bool = False
-    """True for a Python script that runs under the worker's own interpreter (``-I -S``)."""
+    """File name on PATH or in the package; one with a slash is a path below fixtures/, an embedded target."""
     command: tuple[str, ...] = ()
-    """Words that take the place of the binary, such as a shell one-liner; the command under test follows."""
+    """Words that start it: ``{binary}`` stands for the staged binary, ``{python}`` for the worker's interpreter;
+    without them the binary is executed. The command under test follows."""
     version: tuple[str, ...] = ()
     """Arguments that make it print its version."""
     siblings: tuple[str, ...] = ()
@@ -315,6 +314,8 @@ class Paths:
     """Folder that holds ``suites/`` and ``fixtures/``, read-only."""
     run: str
     """<run>/<environment>, read-write."""
+    events: str
+    """The event file of this worker, which exists."""
     scratch: str
     """Short private folder of this worker, read-write."""
     payload: tuple[str, ...]

@@ -81,7 +81,7 @@ class Worker:
         self._compared: tuple[object, object] | None = None
         self._lifeline = Lifeline(0)
         self._lifeline.start()
-        self.log = EventLog(Path(context.paths.run) / "events" / f"{self.name}.jsonl")
+        self.log = EventLog(Path(context.paths.events))
         self.log.write(identity(context, self.name))
 
     # -- collection

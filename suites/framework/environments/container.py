@@ -114,7 +114,9 @@ class ContainerDriver:
         self._labels = {RUN_LABEL: run, ENVIRONMENT_LABEL: self.environment.name}
         self._workers: list[ContainerWorker] = []
 
-    def start(self, argv: Sequence[str], *, name: str, env: Mapping[str, str], log: Path) -> Worker:
+    def start(
+        self, argv: Sequence[str], *, name: str, env: Mapping[str, str], log: Path, keep: Sequence[int] = ()
+    ) -> Worker:
         """Make a container, attach to it, start it. See `Driver.start`. PATH is the image's own business."""
         container = ""
         try:

@@ -75,10 +75,13 @@ class Driver(Protocol):
     def environment(self) -> Environment:
         """Return the environment in which the workers run."""
 
-    def start(self, argv: Sequence[str], *, name: str, env: Mapping[str, str], log: Path) -> Worker:
+    def start(
+        self, argv: Sequence[str], *, name: str, env: Mapping[str, str], log: Path, keep: Sequence[int] = ()
+    ) -> Worker:
         """Start the worker whose Python command line is `argv`; its stdout and stderr are appended to `log`.
 
         Call it from a thread that outlives the worker: PR_SET_PDEATHSIG counts threads (prctl(2)).
+        `keep` are descriptors that a native worker inherits under their numbers; a container takes none.
         A worker that cannot be started is returned too, and has ended as `Ending.NOT_STARTED`.
         """
 

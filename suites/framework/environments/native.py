@@ -93,7 +93,9 @@ class NativeDriver:
         self._user = user if privilege is Privilege.ROOTLESS else None
         self._workers: list[NativeWorker] = []
 
-    def start(self, argv: Sequence[str], *, name: str, env: Mapping[str, str], log: Path) -> Worker:
+    def start(
+        self, argv: Sequence[str], *, name: str, env: Mapping[str, str], log: Path, keep: Sequence[int] = ()
+    ) -> Worker:
         """Start a worker in a session of its own, behind the wall. See `Driver.start`; `name` is not needed here."""
         try:
             with log.open("ab") as output:
@@ -105,6 +107,7 @@ class NativeDriver:
                     bufsize=0,
                     env=dict(env),
                     cwd="/",
+                    pass_fds=tuple(keep),
                     start_new_session=True,
                 )
         except OSError as error:

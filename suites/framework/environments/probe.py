@@ -105,7 +105,7 @@ def docker_findings(*, choose: Choose, connect: Connect = connect) -> tuple[Find
     try:
         with connect() as engine:
             answer = Finding(fact=Fact.DOCKER, present=True, probe="connect", detail=f"Docker {engine.version}")
-            return (answer, *_container_findings(engine, choose))
+            return (answer, *container_findings(engine, choose))
     except EngineError as error:
         absent = [(Fact.DOCKER, "connect"), (Fact.DOCKER_PRIVILEGED, "start"), (Fact.DOCKER_USER_NAMESPACES, "start")]
         return tuple(_docker_absent(fact, probe, error.why or str(error)) for fact, probe in absent)
@@ -128,7 +128,7 @@ def _docker_absent(fact: Fact, probe: str, words: str) -> Finding:
     return Finding(fact=fact, present=False, probe=f"docker {probe}", detail=words, remedy=docker_remedy(words))
 
 
-def _container_findings(engine: Engine, choose: Choose) -> tuple[Finding, Finding]:
+def container_findings(engine: Engine, choose: Choose) -> tuple[Finding, Finding]:
     try:
         image = choose(engine)
     except SeatrialError as error:

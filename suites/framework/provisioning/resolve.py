@@ -17,10 +17,10 @@ from suites.framework.facts import Fact, Missing
 from suites.framework.model import Call, Profile, Role, Target
 from suites.framework.provisioning.cache import Cache, sha256_of
 from suites.framework.provisioning.debian import Packages
-from suites.framework.provisioning.staging import PYTHON, stage
+from suites.framework.provisioning.staging import stage
 from suites.framework.provisioning.version import UNKNOWN, version
 from suites.framework.targets.executable import inspect
-from suites.framework.targets.profile import load, overlay, suggestion
+from suites.framework.targets.profile import BINARY, load, overlay, suggestion
 from suites.framework.targets.word import Word, parse
 
 
@@ -171,12 +171,12 @@ class _Site:
     def program(self, wish: _Wish) -> _Program | Missing:
         """Find and stage the program of a wish, or say why it cannot be had."""
         profile = wish.profile
-        if wish.path is None and profile.command:
-            return self._words(profile)
-        if wish.path is None and profile.interpreter:
-            return self._staged(profile, self.fixtures / profile.binary)
         if wish.path is not None:
             return self._staged(profile, wish.path)
+        if not profile.binary and profile.command:
+            return self._words(profile)
+        if "/" in profile.binary:
+            return self._staged(profile, self.fixtures / profile.binary)
         return self._from_path(profile) or self._from_package(profile)
 
     def _words(self, profile: Profile) -> _Program | Missing:
@@ -187,7 +187,7 @@ class _Site:
 
     def _staged(self, profile: Profile, source: Path, environment: dict[str, str] | None = None) -> _Program:
         staged = stage(source, cache=self.cache, siblings=profile.siblings)
-        argv = (*(PYTHON if profile.interpreter else ()), str(staged.path))
+        argv = tuple(str(staged.path) if word == BINARY else word for word in profile.command or (BINARY,))
         return _Program(argv=argv, path=str(source), sha256=staged.sha256, environment=environment or {})
 
     def _from_path(self, profile: Profile) -> _Program | None:

@@ -16,6 +16,7 @@ FULL = 50
 EVIDENCE_LINES = 40
 EVIDENCE_CHARACTERS = 4000
 """Of one piece of evidence; its end is kept."""
+ABSENT_COLUMNS = ("name", "environment", "reason", "remedy")
 NODES = 10
 """Offending nodes of a gate that are named."""
 
@@ -28,6 +29,7 @@ def render(view: View, summary: Summary, *, command: Command | None = None, howt
         *_matrix(view),
         *_environments(summary),
         *_skips(view),
+        *_absent(view),
         *_problems(view, again, howto),
         *_gates(summary),
         markdown(leaks_line(view)),
@@ -80,6 +82,15 @@ def _skips(view: View) -> Iterator[str]:
                 ]
                 for group in groups
             ],
+        )
+
+
+def _absent(view: View) -> Iterator[str]:
+    if view.absent:
+        yield "## Targets not tried"
+        yield _table(
+            ["target", "environment", "reason", "remedy"],
+            [[markdown(getattr(target, word)) for word in ABSENT_COLUMNS] for target in view.absent],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import StringIO
@@ -107,7 +108,13 @@ def render(
     )
     if view.results:
         console.print(_matrix(view, colour=colour))
-    for text in (*_skips(view), *_problems(view.problems, again, howto), *_gates(summary), *_environments(summary)):
+    for text in (
+        *_skips(view),
+        *_absent(view),
+        *_problems(view.problems, again, howto),
+        *_gates(summary),
+        *_environments(summary),
+    ):
         console.print(text)
     console.print(leaks_line(view))
     console.print(_last_line(view, summary))
@@ -146,6 +153,17 @@ def _skip(group: SkipGroup) -> Text:
         for result in group.results[:FULL]:
             text.append(f"\n      {one_line(result.node)}")
     return text
+
+
+def _absent(view: View) -> Iterator[Text]:
+    said: dict[str, list[str]] = defaultdict(list)
+    for target in view.absent:
+        line = f"  {one_line(target.name)}: {one_line(target.reason)}"
+        said[f"{line}; {one_line(target.remedy)}" if target.remedy else line].append(target.environment)
+    if said:
+        yield Text("\ntargets not tried:", style="bold")
+    for line, environments in said.items():
+        yield Text(f"{line}  ({', '.join(map(one_line, environments))})")
 
 
 def _problems(problems: Sequence[Result], again: Command, howto: HowTo) -> Iterator[Text]:

@@ -95,6 +95,9 @@ def skips(view: View) -> Iterator[Offence]:
         if result.verdict is Verdict.SKIPPED and not view.explained(result):
             promised = "promised" if result.missing in view.run.promises else "not explained"
             yield _offence(result, f"skipped, {promised}: {result.reason or result.message or 'no reason'}")
+    for target in view.absent:
+        if target.fact in view.run.promises:
+            yield Offence(environment=target.environment, node=target.name, why=f"not tried, promised: {target.fact}")
 
 
 def leaks(view: View) -> Iterator[Offence]:

@@ -14,7 +14,7 @@ from suites.framework.model import SCHEMA, Note, Reason, Role
 from suites.framework.results import verdicts
 from suites.framework.results.result import RED, Result, Verdict
 from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord
-from suites.framework.results.workers import EventLogOf
+from suites.framework.results.workers import EventLogOf, launcher_notes
 
 MESSAGES = 5
 """Different messages of skips for one reason that are shown."""
@@ -62,6 +62,17 @@ class SkipGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """A target that could not be had in an environment, as the launcher's note ``absent`` says."""
+
+    environment: str
+    name: str
+    fact: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """A run as a value. Environments without a result are known by their conclusion."""
 
@@ -73,6 +84,7 @@ class View:
     leaks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """What was left behind, by environment; one that nobody looked at is absent."""
     conclusions: Mapping[str, Conclusion] = field(default_factory=dict)
+    absent: tuple[Absent, ...] = ()
     foreign: tuple[str, ...] = ()
     """Event files with lines that are no events, relative to the directory, one entry a line."""
     torn: int = 0
@@ -96,6 +108,7 @@ class View:
             results=tuple(result for result in self.results if result.environment in names),
             leaks={name: found for name, found in self.leaks.items() if name in names},
             conclusions={name: found for name, found in self.conclusions.items() if name in names},
+            absent=tuple(target for target in self.absent if target.environment in names),
             foreign=tuple(name for name in self.foreign if name.partition("/")[0] in names),
         )
 
@@ -142,9 +155,20 @@ def load(run: RunDirectory) -> View:
         facts={name: run.facts(name) for name in sorted({log.environment for log in logs})},
         leaks=_leaks(logs),
         conclusions=run.conclusions(),
+        absent=_absent(logs),
         foreign=tuple(foreign),
         torn=torn,
     )
+
+
+def _absent(logs: Iterable[EventLogOf]) -> tuple[Absent, ...]:
+    words = ("name", "fact", "reason", "remedy")
+    found = [
+        Absent(environment=log.environment, **{word: str(value.get(word, "")) for word in words})
+        for log in logs
+        for value in launcher_notes(log, "absent")
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _leaks(logs: Iterable[EventLogOf]) -> dict[str, dict[str, int]]:

@@ -69,7 +69,7 @@ def subjects(logs: Iterable[EventLogOf]) -> dict[tuple[str, str], Subject]:
     """Return what the launcher noted about each target, by environment and name."""
     found = {}
     for log in logs:
-        for value in _launcher_notes(log, "target"):
+        for value in launcher_notes(log, "target"):
             name = str(value.get("name", ""))
             found[log.environment, name] = Subject(
                 name=name,
@@ -87,7 +87,7 @@ def worker_ends(logs: Iterable[EventLogOf]) -> dict[tuple[str, str], WorkerEnd]:
     """Return how the launcher saw each worker end, by environment and ``<phase>.<worker>``."""
     found = {}
     for log in logs:
-        for value in _launcher_notes(log, "worker-ended"):
+        for value in launcher_notes(log, "worker-ended"):
             code = value.get("code", 0)
             name = str(value.get("worker", ""))
             found[log.environment, name] = WorkerEnd(
@@ -100,7 +100,8 @@ def worker_ends(logs: Iterable[EventLogOf]) -> dict[tuple[str, str], WorkerEnd]:
     return found
 
 
-def _launcher_notes(log: EventLogOf, name: str) -> Iterator[Mapping[str, Any]]:
+def launcher_notes(log: EventLogOf, name: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the tables that the launcher noted under a name."""
     if log.worker == LAUNCHER:
         for record in log.records:
             if isinstance(record.event, Note) and record.event.name == name and isinstance(record.event.value, dict):
@@ -142,17 +143,11 @@ def lost(started: bool, end: WorkerEnd | None, node: str) -> Reason:
     """Return why a node has no end. Without a word of the launcher the whole run was cut off."""
     if end is None or end.how is How.INTERRUPTED:
         return Reason.INTERRUPTED
-    if end.how is How.TIMEOUT and node == end.node:
+    if end.how is How.TIMEOUT and (started or node == end.node):
         return Reason.TIMEOUT
     if not started:
         return Reason.NOT_STARTED
-    match end.how:
-        case How.OOM:
-            return Reason.OOM
-        case How.TIMEOUT:
-            return Reason.CRASH if end.node else Reason.TIMEOUT
-        case _:
-            return Reason.CRASH
+    return Reason.OOM if end.how is How.OOM else Reason.CRASH
 
 
 def sentence(end: WorkerEnd | None, worker: str) -> str:

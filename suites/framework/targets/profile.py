@@ -20,6 +20,8 @@ from suites.framework.model import SCHEMA, Call, Deviation, Profile, Variant
 
 EVERY = "*"
 """In a control's list: every case."""
+BINARY = "{binary}"
+"""Word of `command` that stands for the staged binary."""
 BARE = "-"
 """In a deviation's scope: the target without a variant."""
 
@@ -154,10 +156,8 @@ def _contradictions(profile: Profile) -> Iterator[str]:
 
 
 def _program_contradictions(profile: Profile) -> Iterator[str]:
-    if profile.command and profile.binary:
-        yield "command: contradicts binary; a target is either words or a program"
-    if profile.interpreter and not profile.binary:
-        yield "interpreter: needs binary, the script's path below fixtures/"
+    if profile.command and bool(profile.binary) != (BINARY in profile.command):
+        yield f"command: contradicts binary; {BINARY} stands for it, and is there exactly when there is one"
     if profile.binary.startswith("/") or ".." in PurePosixPath(profile.binary).parts:
         yield f"binary: {profile.binary!r} is not a file name; give a path with --target NAME=PATH"
 

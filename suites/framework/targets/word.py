@@ -120,10 +120,10 @@ def _check_kind(text: str, kind: Kind | None, profile: Profile | None) -> None:
 
 
 def _check_path(text: str, path: Path, profile: Profile | None) -> None:
-    if profile is not None and profile.command:
+    if profile is not None and profile.command and not profile.binary:
         raise UsageError(f"--target {text}: {profile.name} runs its own words and takes no path")
     try:
-        if profile is not None and profile.interpreter:
+        if profile is not None and profile.command:
             require_readable(path)
         else:
             inspect(path)

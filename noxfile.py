@@ -1,0 +1,148 @@
+"""The sessions that people and CI call. Thin on purpose: each one makes an environment and calls the launcher."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+
+import nox
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # the `nox` script does not, `python -m nox` does
+
+from suites.catalog import Environment, Place, Privilege  # noqa: E402
+from suites.framework.errors import ExitCode  # noqa: E402
+
+nox.needs_version = ">=2025.10.16"
+nox.options.sessions = []  # bare `nox` prints the menu
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+
+os.environ.setdefault("SEATRIAL_RUN", f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(2)}")
+"""One invocation of nox is one run, whatever number of sessions it has."""
+
+PLACES = [nox.param(place, id=place.value, tags=["acceptance"]) for place in Place]
+
+
+def install(session: nox.Session, group: str) -> None:
+    """Install a dependency group of pyproject.toml, once per environment and content of that file."""
+    import hashlib
+
+    wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + group.encode()).hexdigest()
+    stamp = Path(session.virtualenv.location) / "seatrial-installed"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        session.install(*nox.project.dependency_groups(nox.project.load_toml(HERE / "pyproject.toml"), group))
+        stamp.write_text(wanted)
+
+
+def launch(session: nox.Session, *words: str) -> None:
+    """Call the launcher from the checkout; its exit code is the session's."""
+    command, *rest = words
+    runs = [] if any(word == "--runs" or word.startswith("--runs=") for word in session.posargs) else []
+    session.run(
+        "python",
+        "-m",
+        "suites.framework",
+        command,
+        f"--base={session.invoked_from}",
+        *rest,
+        *runs,
+        *session.posargs,
+        env={"PYTHONPATH": str(HERE), "SEATRIAL_NOX": str(os.getpid()), "SEATRIAL_WORDS": "\0".join(session.posargs)},
+        success_codes=[ExitCode.GREEN, ExitCode.CANNOT_RUN],
+        interrupt_timeout=30,
+        terminate_timeout=10,
+    )
+
+
+def acceptance(session: nox.Session, here: Environment) -> None:
+    """Run every suite in one environment; skip the session with the reason where it cannot run here."""
+    install(session, "host")
+    launch(session, "run", f"--privilege={here.privilege}", f"--place={here.place}")
+    if reason := skipped(session, here):
+        session.skip(reason)
+
+
+def skipped(session: nox.Session, here: Environment) -> str:
+    """Return why an environment cannot run here, from the run directory; empty when it ran."""
+    runs = HERE / "runs"
+    words = list(session.posargs)
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        given = following if word == "--runs" else word.partition("=")[2] if word.startswith("--runs=") else ""
+        runs = Path(session.invoked_from) / given if given else runs
+    file = runs / os.environ["SEATRIAL_RUN"] / here.name / "session.json"
+    conclusion = json.loads(file.read_text()) if file.exists() else {"code": ExitCode.GREEN}
+    return str(conclusion["reason"]) if conclusion["code"] == ExitCode.CANNOT_RUN else ""
+
+
+@nox.session(name="acceptance-root")
+@nox.parametrize("place", PLACES)
+def acceptance_root(session: nox.Session, place: Place) -> None:
+    """Every suite as root, on this host and in a privileged Docker container."""
+    acceptance(session, Environment(privilege=Privilege.ROOT, place=place))
+
+
+@nox.session(name="acceptance-rootless")
+@nox.parametrize("place", PLACES)
+def acceptance_rootless(session: nox.Session, place: Place) -> None:
+    """Every suite as an ordinary user, on this host and in an unprivileged Docker container."""
+    acceptance(session, Environment(privilege=Privilege.ROOTLESS, place=place))
+
+
+@nox.session
+def doctor(session: nox.Session) -> None:
+    """Print what this machine has, per environment, with the cases that each fact unlocks, and the remedies."""
+    install(session, "host")
+    launch(session, "doctor")
+
+
+@nox.session
+def cases(session: nox.Session) -> None:
+    """Print what is tested: -- --json, -- --explain ID."""
+    install(session, "host")
+    launch(session, "cases")
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Derive the results of run directories again, or merge several: -- RUN..., -- --write-profile FILE."""
+    install(session, "host")
+    launch(session, "report")
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Prove that the suites catch seeded faults: kill matrix, red on a survivor."""
+    install(session, "host")
+    launch(session, "mutants")
+
+
+@nox.session
+def clean(session: nox.Session) -> None:
+    """Show what earlier runs left behind; remove it with -- --apply."""
+    install(session, "host")
+    launch(session, "clean")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the framework's own tests, with coverage."""
+    install(session, "tests")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types and workflows."""
+    install(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    session.run("zizmor", "--offline", "--quiet", ".github", external=True)

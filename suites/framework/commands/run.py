@@ -1,0 +1,101 @@
+"""``run``: try targets in one environment, then derive and show the results (layer 2)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from contextlib import suppress
+from importlib import metadata
+
+from suites.catalog import Environment
+from suites.framework import cases as case_list
+from suites.framework.errors import CannotRunError, ExitCode, SeatrialError
+from suites.framework.options import Options
+from suites.framework.results import terminal
+from suites.framework.results.derive import Derived, derive
+from suites.framework.results.result import Result
+from suites.framework.results.rundir import RUN_VARIABLE, RunDirectory, invoking_user
+from suites.framework.session import CHECKOUT, Session, subjects
+
+
+def run(options: Options) -> ExitCode:
+    """Try the targets in one environment; return the exit code of DESIGN's table for this session."""
+    here = Environment(privilege=options.privilege, place=options.place)
+    directory = RunDirectory.create(
+        options.runs,
+        argv=options.words,
+        versions=versions(),
+        run=os.environ.get(RUN_VARIABLE, ""),
+        owner=invoking_user(),
+    )
+    trouble: SeatrialError | None = None
+    interrupted = False
+    try:
+        Session(options, here, directory).execute(subjects(options))
+        directory.conclude(here.name, ExitCode.GREEN)
+    except SeatrialError as error:
+        trouble = error
+        directory.conclude(here.name, error.exit_code, str(error))
+    except KeyboardInterrupt:
+        interrupted = True
+        directory.conclude(here.name, ExitCode.INTERRUPTED, "interrupted")
+    return _finish(directory, here, trouble, interrupted)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a reader of the run may ask for."""
+    return {
+        "seatrial": _own_version(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "pytest": metadata.version("pytest"),
+        "psutil": metadata.version("psutil"),
+    }
+
+
+def _own_version() -> str:
+    import tomllib
+
+    with (CHECKOUT / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def _finish(directory: RunDirectory, here: Environment, trouble: SeatrialError | None, interrupted: bool) -> ExitCode:
+    """Derive, show this session's part, and return its code."""
+    derived = derive(directory, howto=howto)
+    if owner := invoking_user():
+        with suppress(SeatrialError):
+            directory.hand_over(*owner)
+    if trouble is not None:
+        print(f"seatrial: {trouble}", file=sys.stderr)
+        if isinstance(trouble, CannotRunError):
+            return ExitCode.CANNOT_RUN
+    code = show(derived, here)
+    return ExitCode.INTERRUPTED if interrupted else code
+
+
+def show(derived: Derived, here: Environment) -> ExitCode:
+    """Print the report of one environment of a run and return the exit code that it deserves."""
+    from suites.framework.results.verdict import judge
+
+    view = derived.view.only(here.name)
+    summary = judge(view)
+    terminal.show(view, summary, howto=howto)
+    return ExitCode(summary.exit_code)
+
+
+def howto(result: Result) -> str:
+    """Return how to see a case by hand."""
+    known = {(case.kind.value, case.id): case for case in _known()}
+    lines = [known[result.kind, case].by_hand for case in result.cases if (result.kind, case) in known]
+    return lines[0] if lines else ""
+
+
+_CASES: list[case_list.Case] = []
+
+
+def _known() -> list[case_list.Case]:
+    if not _CASES:
+        _CASES.extend(case_list.load(CHECKOUT))
+    return _CASES

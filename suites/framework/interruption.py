@@ -1,0 +1,42 @@
+"""How the launcher is interrupted: once (layer 2, standard library only).
+
+The first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt; later ones are ignored, because by then the launcher
+is cleaning up by itself. nox stops waiting at the second Ctrl-C, and its death is the same as an interruption.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from types import FrameType, TracebackType
+
+INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PARENT_VARIABLE = "SEATRIAL_NOX"
+"""Pid of the nox that started the launcher; when it dies the launcher must not go on alone."""
+PR_SET_PDEATHSIG = 1
+
+
+class Interruption:
+    """Context in which interrupting signals raise KeyboardInterrupt, the first time."""
+
+    def __enter__(self) -> Interruption:
+        """Take over the signals; have the kernel tell when nox dies (PR_SET_PDEATHSIG in prctl(2))."""
+        self._before = {number: signal.signal(number, self._interrupt) for number in INTERRUPTING}
+        if os.environ.get(PARENT_VARIABLE) == str(os.getppid()):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            if os.environ[PARENT_VARIABLE] != str(os.getppid()):  # it died before that was set
+                os.kill(os.getpid(), signal.SIGTERM)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Give the signals back, except that the ones ignored since an interruption stay so."""
+        for number, handler in self._before.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
+
+    @staticmethod
+    def _interrupt(number: int, frame: FrameType | None) -> None:
+        for other in INTERRUPTING:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
