@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -597,15 +598,23 @@ def test_an_old_engine_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.remedy == "install Docker 20.10 or newer"
 
 
-def test_containers_are_probed_by_starting_them(engine: Engine) -> None:
+def test_containers_are_probed_by_starting_them(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Docker is there, both kinds of container are really started and removed."""
-    before = engine.list_labelled({})
+    made: list[str] = []
+    start = type(engine).start
+
+    def note(self: Engine, container: str) -> None:
+        made.append(container)
+        start(self, container)
+
+    monkeypatch.setattr(type(engine), "start", note)
     findings = {finding.fact: finding for finding in probe.docker_findings(choose=host_image)}
     assert findings[Fact.DOCKER].present
     for fact in (Fact.DOCKER_PRIVILEGED, Fact.DOCKER_USER_NAMESPACES):
         assert findings[fact].present or findings[fact].detail
         assert "host image" in findings[fact].detail
-    assert engine.list_labelled({}) == before
+    assert len(made) == 2
+    assert not set(made) & set(engine.list_labelled({}))
 
 
 def test_an_engine_that_refuses_privileges_is_a_finding(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -640,7 +649,7 @@ def test_an_engine_that_refuses_privileges_is_a_finding(engine: Engine, monkeypa
 def test_an_engine_elsewhere_or_without_root_is_told(words: str, detail: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A privileged container counts only if it sees this machine's files and its root is this machine's."""
     end = WorkerEnd(how=Ending.EXIT, code=0, detail="")
-    monkeypatch.setattr(probe.secrets, "token_hex", lambda _size: "token")
+    monkeypatch.setattr(secrets, "token_hex", lambda _size: "token")
     monkeypatch.setattr(probe, "_run", lambda *_, **__: (end, words.format(token="token")))
     _, privileged, _ = probe.docker_findings(choose=lambda _: Image(name="x", description="the image"))
     assert privileged.detail == detail

@@ -19,6 +19,14 @@ from pathlib import Path
 from suites.framework import cgroups, process
 from suites.framework.waiting import Deadline, Waiter, ticks
 
+KINDS = {
+    "processes": "process",
+    "mounts": "mount",
+    "cgroups": "cgroup",
+    "files": "file",
+    "descriptors": "descriptor",
+}
+"""What can be left behind, in the plural and in the singular."""
 MNT_DETACH = 2
 SWEEP_S = 10.0
 """A worker that cannot get rid of what a target left is of no further use after this time."""
@@ -37,11 +45,12 @@ class Leak:
 
     owner: Owner
     kind: str
+    """One of `KINDS`."""
     what: str
 
     def __str__(self) -> str:
         """Return ``process sleep 60``."""
-        return f"{self.kind} {self.what}"
+        return f"{KINDS[self.kind]} {self.what}"
 
 
 def mounts() -> dict[str, str]:
@@ -92,7 +101,7 @@ class Census:
                 if process.state(pid) not in "Z" and not self._is_payload(pid):
                     found[self._command(pid)] = None
             _kill(left, crowd=len(left) > 64)
-        return tuple(Leak(owner=Owner.TARGET, kind="process", what=command) for command in list(found)[:5])
+        return tuple(Leak(owner=Owner.TARGET, kind="processes", what=command) for command in list(found)[:5])
 
     @staticmethod
     def _command(pid: int) -> str:
@@ -102,14 +111,14 @@ class Census:
         added = {number: point for number, point in mounts().items() if number not in self._mounts}
         for point in reversed(added.values()):
             ctypes.CDLL(None).umount2(point.encode(), MNT_DETACH)
-        return tuple(Leak(owner=Owner.TARGET, kind="mount", what=point) for point in added.values())
+        return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=point) for point in added.values())
 
     def _cgroup_leaks(self) -> tuple[Leak, ...]:
         added = sorted(self._cgroup_folders() - self._folders)
         for folder in added:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        return tuple(Leak(owner=Owner.TARGET, kind="cgroup", what=folder.name) for folder in added)
+        return tuple(Leak(owner=Owner.TARGET, kind="cgroups", what=folder.name) for folder in added)
 
     def _files(self) -> tuple[Leak, ...]:
         left = sorted(self._scratch.iterdir())
@@ -118,11 +127,11 @@ class Census:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-        return tuple(Leak(owner=Owner.TARGET, kind="file", what=path.name) for path in left[:5])
+        return tuple(Leak(owner=Owner.TARGET, kind="files", what=path.name) for path in left[:5])
 
     def _descriptors(self) -> tuple[Leak, ...]:
         added = {number: target for number, target in _fds().items() if number not in self._fds}
-        return tuple(Leak(owner=Owner.HARNESS, kind="descriptor", what=target) for target in added.values())
+        return tuple(Leak(owner=Owner.HARNESS, kind="descriptors", what=target) for target in added.values())
 
 
 def _kill(pids: list[int], *, crowd: bool) -> None:

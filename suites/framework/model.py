@@ -157,7 +157,7 @@ class Deviation:
 
     case: str
     observed: str
-    """The `actual` of the failure, literally."""
+    """The `actual` of the failure, literally; ``{parameter}`` stands for the node's parameter."""
     reason: str
     source: str = ""
     environment: tuple[str, ...] = ()

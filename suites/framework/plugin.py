@@ -15,6 +15,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import psutil
 import pytest
 
 from suites.catalog import ENVIRONMENTS, Environment, Kind
-from suites.framework import judgement, marks, planning, probes
+from suites.framework import judgement, leaks, marks, planning, probes
 from suites.framework.bench import Bench
 from suites.framework.codec import decode
 from suites.framework.events import EventLog
@@ -76,12 +78,14 @@ class Worker:
         self._here: Environment = next(e for e in ENVIRONMENTS if e.name == context.environment)
         self.name = f"{context.phase}.{context.worker}"
         self._counts: Counter[str] = Counter()
+        self._leaks: Counter[str] = Counter()
         self._failed: set[tuple[Any, ...]] = set()
         self._number = 0
         self._compared: tuple[object, object] | None = None
         self._lifeline = Lifeline(0)
         self._lifeline.start()
         self.log = EventLog(Path(context.paths.events))
+        keep_to_ourselves()
         self.log.write(identity(context, self.name))
 
     # -- collection
@@ -230,6 +234,8 @@ class Worker:
             version=target.version,
             variant=target.variant,
         )
+        if deviation is not None:
+            deviation = replace(deviation, observed=deviation.observed.replace("{parameter}", node.parameter))
         control = target.profile.control
         declared = judgement.must_fail(control, pairing.mode, node.cases)
         return judgement.judge(seen, deviation=deviation, control=control, declared=declared)
@@ -267,6 +273,7 @@ class Worker:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the last event, unless the worker was interrupted."""
+        self.log.write(Note(name="leaks", value={kind: self._leaks[kind] for kind in leaks.KINDS}))
         if not self._lifeline.stopping:
             self.log.write(Finished(counts=dict(self._counts)))
 
@@ -293,6 +300,7 @@ class Worker:
         if current.seen is not None and not bench.failure_evidence:
             bench.record_failure()
         left = bench.settle()
+        self._leaks.update(leak.kind for leak in left)
         if seen := judgement.leaked(left):
             current.seen = current.seen or seen
             current.evidence.append(Evidence(title="left behind", text="\n".join(map(str, left))))
@@ -337,6 +345,9 @@ class Progress:
 def unoffered(node: Node) -> str:
     """Return the words of a case that the target's profile does not offer in this mode."""
     assert node.pairing is not None
+    control = node.pairing.target.profile.control
+    if control is not None and judgement.must_fail(control, node.pairing.mode, ()):
+        return ""  # a null target is given every case
     offers = Init.offers(node.pairing.target, node.pairing.mode)
     return ", ".join(word for word in node.offers if word not in offers)
 
@@ -373,6 +384,14 @@ def identity(context: Context, name: str) -> Begun:
             "kernel": platform.release(),
         },
     )
+
+
+def keep_to_ourselves() -> None:
+    """Make every descriptor beyond the first three close-on-exec: what was handed to the worker is not for targets."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with suppress(OSError):
+                os.set_inheritable(int(name), False)
 
 
 def container_id() -> str:

@@ -177,8 +177,10 @@ def docker_command(bench: Bench) -> Finding:
 
 def container_options(bench: Bench) -> list[str]:
     """Return what every ``docker run`` of a case needs: the run's label, no network, the image's mounts."""
+    context = bench.context
+    labels = ["--label", f"seatrial.run={context.run}", "--label", f"seatrial.environment={context.environment}"]
     mounts = [word for path in bench.context.image_mounts for word in ("--volume", f"{path}:{path}:ro")]
-    return ["--network", "none", "--label", f"seatrial.run={bench.context.run}", *mounts]
+    return ["--network", "none", *labels, *mounts]
 
 
 PROBES: dict[Fact, Callable[[Bench], Finding]] = {

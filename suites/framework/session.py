@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -244,10 +245,12 @@ class Session:
         if engine is not None:
             keeper.record(containers=self.run.path.name, environment=self.here.name)
             stack.callback(
-                lambda: engine.remove_labelled(
-                    {cleanup.RUN_LABEL: self.run.path.name, cleanup.ENVIRONMENT_LABEL: self.here.name}
-                )
-            )
+                lambda: engine.remove_labelled(self._labels))
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        """Return what every container of this session is labelled with."""
+        return {cleanup.RUN_LABEL: self.run.path.name, cleanup.ENVIRONMENT_LABEL: self.here.name}
 
     def _need(self, findings: Sequence[Finding], fact: Fact) -> None:
         """Raise where a host fact without which this environment cannot run is missing: a failure if it was promised."""
@@ -300,6 +303,9 @@ class Session:
         folders = [SUITES[kind] for kind in options.kinds]
         workers = options.workers or crew.default_workers()
         self._phase("test", folders, selection, around, found, (*around.findings, *findings), workers, events, keeper)
+        if around.engine is not None:
+            left = around.engine.list_labelled(self._labels)
+            events.write(Note(name="leaks", value={"containers": len(left)}))
 
     def _phase(
         self,
@@ -318,7 +324,7 @@ class Session:
         hands = crew.Crew(
             events=events,
             tail=Tail(self.folder / "events"),
-            progress=Progress(stream=self.stream, tty=tty),
+            progress=Progress(stream=self.stream, tty=tty, width=shutil.get_terminal_size().columns),
             node_s=self.limits.node_s,
             exitfirst=selection.exitfirst,
         )
@@ -331,7 +337,7 @@ class Session:
             hands.wait()
         finally:
             if owner := invoking_user():
-                self.run.hand_over(*owner)
+                self.run.hand_over(*owner, below=self.here.name)
         return hands
 
     def _context(

@@ -115,7 +115,13 @@ class ContainerDriver:
         self._workers: list[ContainerWorker] = []
 
     def start(
-        self, argv: Sequence[str], *, name: str, env: Mapping[str, str], log: Path, keep: Sequence[int] = ()
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        env: Mapping[str, str],
+        log: Path,
+        keep: Sequence[int] = (),  # noqa: ARG002 - descriptors do not cross into a container
     ) -> Worker:
         """Make a container, attach to it, start it. See `Driver.start`. PATH is the image's own business."""
         container = ""

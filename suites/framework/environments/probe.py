@@ -129,6 +129,7 @@ def _docker_absent(fact: Fact, probe: str, words: str) -> Finding:
 
 
 def container_findings(engine: Engine, choose: Choose) -> tuple[Finding, Finding]:
+    """Start a privileged container and an unprivileged one, and see what they can do here."""
     try:
         image = choose(engine)
     except SeatrialError as error:
