@@ -18,8 +18,8 @@ MOST = 10
 
 def escaped(text: str, *, title: bool = False) -> str:
     """Return text that stands on one line of a workflow command; a title has no colon and no comma either."""
-    codes = {"%": "%25", "\r": "%0D", "\n": "%0A", **({":": "%3A", ",": "%2C"} if title else {})}
-    return text.translate(str.maketrans(codes))
+    codes = [("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), *([(":", "%3A"), (",", "%2C")] if title else [])]
+    return text.translate({ord(character): code for character, code in codes})
 
 
 def lines(verdict: dict[str, Any]) -> Iterator[str]:

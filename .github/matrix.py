@@ -1,6 +1,6 @@
 """Turn nox's own list of sessions into the matrix of a workflow: one job for each acceptance session.
 
-Reads ``nox --list --json --tag acceptance`` on standard input and prints ``matrix={"include": [...]}``, a line for
+Reads ``nox --list --json --tags acceptance`` on standard input and prints ``matrix={"include": [...]}``, a line for
 $GITHUB_OUTPUT. Standard library only: it runs before anything is installed.
 """
 
@@ -27,7 +27,7 @@ def promised(text: str, environment: str) -> list[str]:
 
 
 def jobs(sessions: Iterable[dict[str, Any]], *, promises: str, only: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return a job for each acceptance session, or for those of the environments in `only`; SystemExit for unknown ones."""
+    """Return a job for each acceptance session, or for those in `only`; an unknown one raises SystemExit."""
     found: dict[str, dict[str, Any]] = {}
     for listed in sessions:
         name = _SESSION.fullmatch(listed["session"])
@@ -42,7 +42,7 @@ def jobs(sessions: Iterable[dict[str, Any]], *, promises: str, only: Sequence[st
     if strange := [name for name in only if name not in found]:
         raise SystemExit(f"matrix.py: no session for {', '.join(strange)}; there is: {', '.join(found) or 'none'}")
     if not found:
-        raise SystemExit(f"matrix.py: no session is tagged {TAG}; call nox with --tag {TAG}")
+        raise SystemExit(f"matrix.py: no session is tagged {TAG}; call nox with --tags {TAG}")
     return [found[name] for name in only or found]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from suites.framework.environments.driver import Ending, Worker, WorkerEnd
+from suites.framework.environments.driver import Ending, Worker, WorkerEnd, tail
 from suites.framework.events import EventLog, Record
 from suites.framework.model import Ended, Note, Started
 from suites.framework.progress import Progress, Tail
@@ -17,6 +17,8 @@ from suites.framework.progress import Progress, Tail
 TICK_S = 0.1
 STOP_S = 8.0
 """A worker that was asked to stop and has not ended by then is killed."""
+PYTEST_ENDS = (0, 1, 5)
+"""Exit codes of a pytest that did its work: all passed, some failed, nothing to do."""
 START_S = 60.0
 """A worker that has written nothing by then is killed."""
 
@@ -27,6 +29,7 @@ class Member:
 
     name: str
     worker: Worker
+    log: Path
     since: float
     node: str = ""
     timed_out: bool = False
@@ -47,9 +50,9 @@ class Crew:
     records: list[Record] = field(default_factory=list)
     interrupted: bool = False
 
-    def add(self, name: str, worker: Worker) -> None:
-        """Watch a worker that was just started; `name` is ``<phase>.<number>``."""
-        self.members.append(Member(name=name, worker=worker, since=self.clock()))
+    def add(self, name: str, worker: Worker, log: Path) -> None:
+        """Watch a worker that was just started; `name` is ``<phase>.<number>``, `log` has what it prints."""
+        self.members.append(Member(name=name, worker=worker, log=log, since=self.clock()))
 
     def wait(self) -> None:
         """Return when every worker is over. KeyboardInterrupt stops them in order, then is raised again."""
@@ -100,7 +103,8 @@ class Crew:
     def _end(self, member: Member) -> None:
         end = member.worker.end()
         member.over = True
-        value = {"worker": member.name, "how": self._how(member, end), "code": end.code, "detail": end.detail}
+        detail = end.detail if end.how is Ending.EXIT and end.code in PYTEST_ENDS else f"{end.detail}\n{tail(member.log)}"
+        value = {"worker": member.name, "how": self._how(member, end), "code": end.code, "detail": detail}
         if member.timed_out:
             value["node"] = member.node
         self.events.write(Note(name="worker-ended", value=value))
@@ -122,11 +126,6 @@ class Crew:
                 for member in self._left():
                     member.worker.kill()
             self._round()
-
-    @property
-    def ends(self) -> Sequence[Member]:
-        """Return the members, for a caller that wants to know who is over."""
-        return self.members
 
 
 def default_workers() -> int:

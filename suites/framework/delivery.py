@@ -53,12 +53,12 @@ def _copy_file(source: str, destination: str) -> None:
 
 
 def _files(distribution: str) -> Iterator[tuple[Path, Path]]:
-    """Yield the installed files of a distribution that can be imported, with their place in site-packages."""
+    """Yield the installed files of a distribution, with their place in site-packages; its commands are left out."""
     found = metadata.distribution(distribution).files
     if found is None:
         raise InfrastructureError(f"the files of {distribution} are not known", remedy="install it with pip or uv")
     for path in found:
-        if ".." not in path.parts and ".dist-info" not in path.parts[0]:
+        if ".." not in path.parts:
             source = Path(str(path.locate()))
             if source.is_file():
                 yield source, Path(path)

@@ -390,16 +390,17 @@ class Session:
             file.chmod(0o644)
             if name.endswith(".1"):
                 (self.folder / "context.json").write_text(file.read_text())
+            log = self.folder / "logs" / f"{name}.log"
             worker = around.driver.start(
                 self._argv(around.python, file, folders, context),
                 name=name.replace(".", "-"),
                 env=self._environment(context),
-                log=self.folder / "logs" / f"{name}.log",
+                log=log,
                 keep=(stream.fileno(),) if native else (),
             )
         if (pid := getattr(worker, "pid", None)) is not None:
             keeper.record_process(pid)
-        hands.add(name, worker)
+        hands.add(name, worker, log)
 
     def _argv(self, python: str, context_file: Path, folders: Sequence[str], context: Context) -> list[str]:
         code = self.scratch / "code"
@@ -415,6 +416,7 @@ class Session:
             "PYTHONPATH": f"{self.scratch / 'code'}:{self.scratch / 'site'}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "HOME": context.paths.scratch,
             "TMPDIR": context.paths.scratch,
             "LANG": "C.UTF-8",

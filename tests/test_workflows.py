@@ -1,0 +1,272 @@
+"""The workflows and their scripts: the matrix, the annotations, pinned actions, and what the linters say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from suites.catalog import ENVIRONMENTS
+from suites.framework.facts import Fact
+
+CHECKOUT = Path(__file__).parents[1]
+GITHUB = CHECKOUT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+SESSIONS = [
+    f"acceptance-{privilege}({place})" for privilege in ("root", "rootless") for place in ("native", "container")
+]
+SAMPLE = [
+    *({"session": name, "tags": ["acceptance"]} for name in SESSIONS),
+    {"session": "build", "tags": ["acceptance"]},
+    {"session": "acceptance-root(moon)", "tags": []},
+    {"session": "tests", "tags": []},
+]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, GITHUB / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+matrix = script("matrix")
+verdicts = script("annotations")
+
+
+def piped(sessions: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", "-S", str(GITHUB / "matrix.py"), *words]
+    return subprocess.run(command, input=sessions, capture_output=True, text=True, timeout=20, check=False)
+
+
+# ---- matrix ----------------------------------------------------------------------------------------------------------
+
+
+def test_matrix_has_exactly_the_four_acceptance_sessions() -> None:
+    done = piped(json.dumps(SAMPLE))
+    name, _, value = done.stdout.partition("=")
+    assert (0, "matrix", "") == (done.returncode, name, done.stderr)
+    include = json.loads(value)["include"]
+    assert [(session, session.startswith("acceptance-root(")) for session in SESSIONS] == [
+        (job["session"], job["root"]) for job in include
+    ]
+    assert [here.name for here in ENVIRONMENTS] == [job["environment"] for job in include]
+
+
+def test_matrix_of_noxs_own_list() -> None:
+    if importlib.util.find_spec("nox") is None:
+        pytest.skip("nox is not installed: it is in the dependency group tests")
+    command = [
+        sys.executable,
+        "-m",
+        "nox",
+        "-f",
+        str(CHECKOUT / "noxfile.py"),
+        "--list",
+        "--json",
+        "--tags",
+        "acceptance",
+    ]
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=CHECKOUT)
+    found = matrix.jobs(json.loads(listed.stdout), promises="")
+    assert SESSIONS == [job["session"] for job in found]
+    workflow = (GITHUB / "workflows/acceptance.yml").read_text()
+    assert "nox --list --json --tags acceptance" in workflow
+
+
+def test_matrix_of_chosen_environments_keeps_their_order_and_repeats_none() -> None:
+    found = piped(json.dumps(SAMPLE), "rootless-native", "root-native", "rootless-native").stdout
+    names = [job["environment"] for job in json.loads(found.partition("=")[2])["include"]]
+    assert ["rootless-native", "root-native"] == names
+
+
+@pytest.mark.parametrize(
+    ("sessions", "words", "said"),
+    [
+        (SAMPLE, ["root-moon"], "no session for root-moon; there is: root-native"),
+        ([], [], "no session is tagged acceptance"),
+        (SAMPLE[4:], [], "no session is tagged acceptance"),
+    ],
+)
+def test_empty_matrix_is_an_error_with_a_reason(sessions: list[dict[str, Any]], words: list[str], said: str) -> None:
+    done = piped(json.dumps(sessions), *words)
+    assert (1, "") == (done.returncode, done.stdout)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_promises_hold_in_the_environments_they_name() -> None:
+    text = "# none\nroot root-native # here only\n\ndocker\nsetuid root-native root-container\n"
+    assert ["root", "docker", "setuid"] == matrix.promised(text, "root-native")
+    assert ["docker", "setuid"] == matrix.promised(text, "root-container")
+    job = matrix.jobs(SAMPLE, promises=text, only=["root-container"])[0]
+    assert "docker setuid" == job["promises"]
+
+
+def test_promises_of_a_hosted_runner_are_facts() -> None:
+    lines = (line.partition("#")[0].split() for line in (GITHUB / "promises").read_text().splitlines())
+    words = [line for line in lines if line]
+    assert [] == [fact for fact, *_ in words if fact not in set(Fact)]
+    assert set() == {name for _, *names in words for name in names} - {here.name for here in ENVIRONMENTS}
+
+
+# ---- annotations -----------------------------------------------------------------------------------------------------
+
+
+def verdict(*offences: tuple[str, str, str], code: int = 1) -> dict[str, Any]:
+    found = [{"environment": environment, "node": node, "why": why} for environment, node, why in offences]
+    return {"exit_code": code, "exit": "failed", "gates": {"passed": {"offences": found}, "skips": {"offences": []}}}
+
+
+def test_each_offence_is_an_error_line_and_a_target_cannot_add_one() -> None:
+    lines = list(verdicts.lines(verdict(("root-native", "EX-01[a]", "actual 100%\n::set-output name=x::y\r"))))
+    assert [
+        "::error title=Seatrial root-native%3A passed::EX-01[a]: actual 100%25%0A::set-output name=x::y%0D"
+    ] == lines
+
+
+def test_many_offences_are_counted() -> None:
+    lines = list(verdicts.lines(verdict(*(("root-native", f"n{i}", "failed") for i in range(30)))))
+    assert verdicts.MOST == len(lines)
+    assert "::error title=Seatrial::and 21 more, see the summary" == lines[-1]
+
+
+def test_red_without_an_offence_is_told_and_green_says_nothing() -> None:
+    assert ["::error title=Seatrial::failed (exit 3)"] == list(verdicts.lines(verdict(code=3)))
+    assert [] == list(verdicts.lines(verdict(code=0)))
+
+
+def test_no_verdict_is_an_error_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == verdicts.main([str(tmp_path)])
+    assert capsys.readouterr().out.startswith("::error title=Seatrial::no verdict")
+
+
+# ---- the script that runs a session ----------------------------------------------------------------------------------
+
+
+def session_words(tmp_path: Path, **given: str) -> tuple[int, list[str], str]:
+    """Run the script with programs that only write down how they were called; return code, words of nox, output."""
+    folder, log = tmp_path / "bin", tmp_path / "log"
+    (tmp_path / "seatrial/.venv/bin").mkdir(parents=True)
+    folder.mkdir()
+    fakes = {
+        folder / "python": "exit 0",
+        folder / "sudo": 'while case $1 in --*) ;; *) false ;; esac; do shift; done; echo sudo >>"$LOG"; exec "$@"',
+        tmp_path / "seatrial/.venv/bin/nox": 'printf "%s\\n" "$@" >>"$LOG"; exit "$CODE"',
+    }
+    for path, text in fakes.items():
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    names = ("SESSION", "AS_ROOT", "PROMISES", "TARGET", "KIND", "BINARY", "ARTIFACT", "PROFILE")
+    environment = dict.fromkeys(names, "") | {"LOG": str(log), "CODE": "0", "PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", GITHUB / "acceptance"],
+        cwd=tmp_path / "seatrial",
+        env=environment | given,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return done.returncode, log.read_text().splitlines() if log.exists() else [], done.stdout
+
+
+def test_session_of_the_catalogue_promises_the_facts(tmp_path: Path) -> None:
+    code, words, _ = session_words(
+        tmp_path, SESSION="acceptance-rootless(native)", AS_ROOT="false", PROMISES="docker overlay"
+    )
+    assert (0, ["-s", "acceptance-rootless(native)", "--", "--promise", "docker", "--promise", "overlay"]) == (
+        code,
+        words,
+    )
+
+
+def test_session_of_a_callers_target_runs_as_root_and_keeps_odd_names_whole(tmp_path: Path) -> None:
+    binary = tmp_path / "artifact/bin/my init"
+    binary.parent.mkdir(parents=True)
+    binary.write_text("")
+    binary.chmod(0o644)
+    given = {"TARGET": "mine", "KIND": "init", "BINARY": "bin/my init", "ARTIFACT": "a", "PROFILE": "p $(x).toml"}
+    code, words, _ = session_words(tmp_path, SESSION="s", AS_ROOT="true", CODE="1", **given)
+    assert 1 == code
+    target = ["--target", "mine=init:../artifact/bin/my init", "--profile", "../caller/p $(x).toml"]
+    assert ["sudo", "-s", "s", "--", *target] == words
+    assert os.access(binary, os.X_OK)
+
+
+def test_target_without_a_path_is_refused(tmp_path: Path) -> None:
+    code, words, output = session_words(tmp_path, SESSION="s", TARGET="mine", KIND="init")
+    assert (64, []) == (code, words)
+    assert output.startswith("::error::")
+
+
+def test_workflow_commands_are_off_while_a_target_can_print(tmp_path: Path) -> None:
+    _, _, output = session_words(tmp_path, SESSION="s")
+    stop, start = output.splitlines()
+    assert re.fullmatch(r"::stop-commands::[0-9a-f]{32}", stop)
+    assert f"::{stop.removeprefix('::stop-commands::')}::" == start
+
+
+# ---- the workflows themselves ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_commit_and_say_which_version(path: Path) -> None:
+    uses = re.findall(r"^\s*(?:- )?uses: (.*)$", path.read_text(), re.MULTILINE)
+    pinned = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\./\.github/workflows/[\w-]+\.yml( # .*)?")
+    assert uses
+    assert [] == [use for use in uses if not pinned.fullmatch(use)]
+
+
+def test_one_action_has_one_version() -> None:
+    uses = {use for path in WORKFLOWS for use in re.findall(r"uses: ([\w-]+/[\w-]+@\S+)", path.read_text())}
+    assert len({use.partition("@")[0] for use in uses}) == len(uses)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_nothing_is_expanded_into_a_script(path: Path) -> None:
+    blocks = re.findall(r"^( *)(?:- )?run: (.*\n(?:(?:\1 +.*)?\n)*)", path.read_text(), re.MULTILINE)
+    assert blocks
+    assert [] == [block for _, block in blocks if "${{" in block]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_job_has_the_permissions_that_it_names(path: Path) -> None:
+    text = path.read_text()
+    jobs = re.split(r"^  [\w-]+:$", text.partition("\njobs:\n")[2], flags=re.MULTILINE)[1:]
+    assert "\npermissions: {}\n" in text
+    assert jobs
+    allowed = re.compile(r"^    permissions:(?: \{\}|\n      contents: read)$", re.MULTILINE)
+    assert [] == [job for job in jobs if not allowed.search(job)]
+    assert "write" not in re.findall(r"^ +[\w-]+: (read|write)$", text, re.MULTILINE)
+
+
+def test_every_job_must_be_green() -> None:
+    text = (GITHUB / "workflows/ci.yml").read_text()
+    jobs = re.findall(r"^  ([\w-]+):$", text.partition("\njobs:\n")[2], re.MULTILINE)
+    needs = re.search(r"^    needs: \[(.*)\]$", text, re.MULTILINE)
+    assert needs is not None
+    assert [*needs[1].split(", "), "green"] == jobs
+
+
+@pytest.mark.parametrize("words", [["zizmor", "--offline", "--quiet"], ["actionlint"]], ids=lambda words: words[0])
+def test_linter_finds_nothing(words: list[str]) -> None:
+    name = words[0]
+    path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    done = subprocess.run(
+        [path, *words[1:], *map(str, WORKFLOWS)], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (0, "") == (done.returncode, "" if done.returncode == 0 else done.stdout + done.stderr)
