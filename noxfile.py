@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -30,8 +32,6 @@ PLACES = [nox.param(place, id=place.value, tags=["acceptance"]) for place in Pla
 
 def install(session: nox.Session, group: str) -> None:
     """Install a dependency group of pyproject.toml, once per environment and content of that file."""
-    import hashlib
-
     wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + group.encode()).hexdigest()
     stamp = Path(session.virtualenv.location) / "seatrial-installed"
     if not stamp.exists() or stamp.read_text() != wanted:
@@ -42,7 +42,6 @@ def install(session: nox.Session, group: str) -> None:
 def launch(session: nox.Session, *words: str) -> None:
     """Call the launcher from the checkout; its exit code is the session's."""
     command, *rest = words
-    runs = [] if any(word == "--runs" or word.startswith("--runs=") for word in session.posargs) else []
     session.run(
         "python",
         "-m",
@@ -50,9 +49,8 @@ def launch(session: nox.Session, *words: str) -> None:
         command,
         f"--base={session.invoked_from}",
         *rest,
-        *runs,
         *session.posargs,
-        env={"PYTHONPATH": str(HERE), "SEATRIAL_NOX": str(os.getpid()), "SEATRIAL_WORDS": "\0".join(session.posargs)},
+        env={"PYTHONPATH": str(HERE), "SEATRIAL_NOX": str(os.getpid()), "SEATRIAL_WORDS": shlex.join(session.posargs)},
         success_codes=[ExitCode.GREEN, ExitCode.CANNOT_RUN],
         interrupt_timeout=30,
         terminate_timeout=10,

@@ -7,6 +7,9 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,10 +52,9 @@ def promised_by_the_script(here: Environment, tmp_path: Path) -> set[str]:
     done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True)
     session, *rest = done.stdout.splitlines()[1:]
     assert f"acceptance-{here.privilege}({here.place})" == session
-    assert (["--as-user", USER] if here.privilege is Privilege.ROOTLESS else []) == [
-        word for word in rest[-2:] if rest[-2] == "--as-user"
-    ]
-    return {following for word, following in zip(rest, rest[1:], strict=False) if word == "--promise"}
+    if here.privilege is Privilege.ROOTLESS:
+        assert ["--as-user", USER] == rest[-2:]
+    return {following for word, following in pairwise(rest) if word == "--promise"}
 
 
 def on_that_machine() -> bool:
@@ -63,26 +65,30 @@ def on_that_machine() -> bool:
     return os.geteuid() == 0 and shutil.which("docker") is not None
 
 
-def found(runs: Path, cache: Path) -> tuple[set[str], dict[str, set[str]]]:
-    """Run the smallest session in each environment; return the facts of the machine and those inside each."""
-    inside: dict[str, set[str]] = {}
-    machine: set[str] = set()
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Return a folder that every user can reach, which tmp_path is not."""
+    with tempfile.TemporaryDirectory(prefix="seatrial-promises-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def found(folder: Path) -> RunDirectory:
+    """Return a run of the smallest session in each environment."""
+    run = folder.name
     for here in ENVIRONMENTS:
-        words = ["run", f"--privilege={here.privilege}", f"--place={here.place}", f"--runs={runs}", f"--cache={cache}"]
-        words += [f"--as-user={USER}", "--target=reference", "--case=EX-02"]
+        words = ["run", f"--privilege={here.privilege}", f"--place={here.place}", f"--as-user={USER}"]
+        words += [f"--runs={folder / 'runs'}", f"--cache={folder / 'cache'}", "--target=reference", "--case=EX-02"]
         done = subprocess.run(
             [sys.executable, "-m", "suites.framework", *words],
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT), RUN_VARIABLE: here.name},
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), RUN_VARIABLE: run},
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
         assert (ExitCode.GREEN, here.name) == (done.returncode, here.name), done.stdout + done.stderr
-        run = RunDirectory.open(runs / here.name)
-        inside[here.name] = {finding.fact for finding in run.facts(here.name) if finding.present}
-        machine |= {finding.fact for finding in run.record().findings if finding.present} - set(PROBES)
-    return machine, inside
+    return RunDirectory.open(folder / "runs" / run)
 
 
 def test_every_promise_is_a_fact_and_is_made_once() -> None:
@@ -101,9 +107,11 @@ def test_script_passes_the_promises_of_each_environment(here: Environment, tmp_p
 
 
 @pytest.mark.skipif(not on_that_machine(), reason=f"not the machine of .ci/run: root, docker and a user {USER}")
-def test_every_fact_of_this_machine_is_promised_and_no_other(tmp_path: Path) -> None:
-    machine, inside = found(tmp_path / "runs", tmp_path / "cache")
-    if probe_packages(Packages(Cache(tmp_path / "cache"), offline=False)).present:
+def test_every_fact_of_this_machine_is_promised_and_no_other(public: Path) -> None:
+    run = found(public)
+    inside = {name: {finding.fact for finding in run.facts(name) if finding.present} for name in NAMES}
+    machine = {finding.fact for finding in run.record().findings if finding.present} - set(PROBES)
+    if probe_packages(Packages(Cache(public / "cache"), offline=False)).present:
         machine.add(Fact.PACKAGES)
     assert inside == {name: promised(name) & set(PROBES) for name in NAMES}
     assert machine == {fact for fact, _ in lines()} - set(PROBES)

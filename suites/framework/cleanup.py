@@ -129,8 +129,17 @@ def remove_containers(run: str, *, environment: str = "") -> str:
 def make_scratch(path: Path) -> Path:
     """Make a private folder that `remove_scratch` will remove."""
     path.mkdir(mode=0o700, parents=True)
-    (path / SCRATCH_MARKER).touch()
+    (path / SCRATCH_MARKER).write_text(f"{os.getpid()} {start_time(os.getpid())}")
     return path
+
+
+def in_use(path: Path) -> bool:
+    """Return whether the process that made a scratch folder still lives."""
+    try:
+        pid, _, start = (path / SCRATCH_MARKER).read_text().partition(" ")
+    except OSError:
+        return False
+    return pid.isdigit() and start_time(int(pid)) is not None and str(start_time(int(pid))) == start
 
 
 def remove_scratch(path: Path, *, deadline_s: float = 0.5) -> str:

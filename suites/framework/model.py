@@ -272,6 +272,8 @@ class Target:
     """Words in front of argv; ``{evidence}`` stands for the node's folder of artefacts."""
     call: Call = Call()
     """The profile's conventions with the variant's laid over them."""
+    only: tuple[str, ...] = ()
+    """Case ids that this target is tried with, whatever the selection is; empty = all."""
 
 
 # ---- context.json ----------------------------------------------------------------------------------------------------

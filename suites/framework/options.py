@@ -142,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
     cases.add_argument("--explain", metavar="ID", help="what a case checks, why, its source, and how to see it by hand")
     report = command("report", "derive results from run directories; several give a new, merged one")
     report.add_argument("run_directories", type=Path, nargs="*", metavar="RUN", help="default: runs/latest")
+    report.add_argument("--target", dest="targets", action="append", default=[], metavar="NAME")
     report.add_argument("--write-profile", type=Path, metavar="FILE", help="pin the failures as known deviations")
     clean = command("clean", "what earlier runs left; removes it with --apply")
     clean.add_argument("--apply", action="store_true", help="really remove")

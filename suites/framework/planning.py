@@ -118,7 +118,7 @@ def wanted(candidate: Node, context: Context, identifier: str) -> bool:
     if candidate.tier > selection.tier:
         return False
     ids = {*candidate.cases, *(f"{candidate.pairing.target.kind}:{case}" for case in candidate.cases)}
-    if selection.cases and not ids & set(selection.cases):
+    if any(only and not ids & set(only) for only in (selection.cases, candidate.pairing.target.only)):
         return False
     standby = candidate.pairing.target.role is Role.STANDBY
     return standby or not selection.nodes or identifier in selection.nodes

@@ -157,7 +157,7 @@ def _limit(controller: str, knob: str) -> str:
     except OSError as error:
         return f"mkdir {child}: {error.strerror}"
     try:
-        (child / ("memory.max" if unified and controller == "memory" else knob)).write_text("1073741824")
+        (child / ("memory.max" if unified and controller == "memory" else knob)).write_text("1000" if controller == "pids" else "1073741824")
     except OSError as error:
         return f"write {knob}: {error.strerror}"
     finally:

@@ -99,11 +99,28 @@ class Session:
         """Prepare; nothing is started before `execute`."""
         self.options, self.here, self.run, self.stream = options, here, run, stream
         self.limits = Limits()
+        self.seen: tuple[Finding, ...] = ()
+        """Host findings so far, for a reader of a refusal."""
         self.folder = run.environment(here.name)
         self.scratch = Path(tempfile.gettempdir()) / f"seatrial-{run.path.name}-{here.name}"
 
     def execute(self, found: Subjects) -> None:
         """Run preflight and tests. Raises CannotRunError where this environment cannot run here, KeyboardInterrupt after Ctrl-C."""
+        with self._prepared(found) as (around, events, keeper):
+            findings = self._preflight(around, found, events, keeper)
+            self._test(around, found, findings, events, keeper)
+
+    def examine(self, found: Subjects) -> tuple[Finding, ...]:
+        """Return the facts of this environment and of the host, as `execute` would meet them; targets are tried if named."""
+        with self._prepared(found) as (around, events, keeper):
+            findings = self._preflight(around, found, events, keeper)
+            if found.targets:
+                self._test(around, found, findings, events, keeper)
+        return (*around.findings, *findings)
+
+    @contextmanager
+    def _prepared(self, found: Subjects) -> Iterator[tuple[Surroundings, EventLog, Keeper]]:
+        """Make the environment with its keeper and scratch folder; take all of it away again."""
         with ExitStack() as stack:
             keeper = Keeper.start(self.folder / "journal.jsonl")
             stack.callback(keeper.finish)
@@ -118,8 +135,7 @@ class Session:
             delivery.deliver(CHECKOUT, self.scratch)
             events = stack.enter_context(EventLog(self.run.events(self.here.name, "test", "launcher")))
             self._introduce(events, found, around)
-            findings = self._preflight(around, found, events, keeper)
-            self._test(around, found, findings, events, keeper)
+            yield around, events, keeper
 
     def _say(self, line: str) -> None:
         self.stream.write(f"{line}\n")
@@ -254,6 +270,7 @@ class Session:
 
     def _need(self, findings: Sequence[Finding], fact: Fact) -> None:
         """Raise where a host fact without which this environment cannot run is missing: a failure if it was promised."""
+        self.seen = tuple(dict.fromkeys((*self.seen, *findings)))
         missing = next((finding.missing for finding in findings if finding.fact is fact and finding.missing), None)
         if missing is None:
             return
@@ -265,7 +282,7 @@ class Session:
     def _sudo(self) -> str:
         """Return the line that starts the same session as root."""
         words = ["sudo", sys.executable, "-m", "nox", "-s", f"acceptance-{self.here.privilege}({self.here.place})"]
-        given = [word for word in os.environ.get("SEATRIAL_WORDS", "").split("\0") if word]
+        given = shlex.split(os.environ.get("SEATRIAL_WORDS", ""))
         return shlex.join([*words, *(["--", *given] if given else [])])
 
     # -- phases

@@ -187,5 +187,6 @@ def test_ignored_signals_stay_ignored_in_the_child(init: Init) -> None:
     with init.start(ignore=sorted(asked)) as run:
         state = run.child.ready()
         assert names(sorted(asked - state.unknown)) == names(sorted(state.ignored))
+        assert "none" == names(sorted(state.blocked))
     with init.start() as run:
         assert "none" == names(sorted(run.child.ready().ignored))

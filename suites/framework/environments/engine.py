@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from suites.framework.environments.driver import Mount
+from suites.framework.cleanup import RUN_LABEL
 from suites.framework.errors import InfrastructureError
 
 OLDEST_API = (1, 41)
@@ -60,6 +61,8 @@ class ContainerState:
     exit_code: int
     oom_killed: bool
     error: str
+    run: str = ""
+    """The run that it is labelled with."""
 
 
 class Attachment(Protocol):
@@ -319,12 +322,14 @@ class DockerEngine:
     def inspect(self, container: str) -> ContainerState:
         """Return a container's state."""
         with _words(f"state of {container[:12]}"):
-            state = self._client.inspect_container(container)["State"]
+            found = self._client.inspect_container(container)
+        state = found["State"]
         return ContainerState(
             running=bool(state["Running"]),
             exit_code=int(state["ExitCode"]),
             oom_killed=bool(state["OOMKilled"]),
             error=str(state["Error"]),
+            run=str((found["Config"].get("Labels") or {}).get(RUN_LABEL, "")),
         )
 
     def remove(self, container: str) -> None:
@@ -338,8 +343,8 @@ class DockerEngine:
                     raise
 
     def list_labelled(self, labels: Mapping[str, str]) -> list[str]:
-        """Return the ids of all containers that carry all these labels."""
-        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        """Return the ids of all containers that carry all these labels, an empty value standing for any."""
+        filters = {"label": [f"{name}={value}" if value else name for name, value in labels.items()]}
         with _words("list of containers"):
             return [str(entry["Id"]) for entry in self._client.containers(all=True, filters=filters)]
 
