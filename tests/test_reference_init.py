@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,9 +139,16 @@ def _tree(pid: int) -> list[int]:
     return [pid, *(below for child in _children(pid) for below in _tree(child))]
 
 
-def _spawn(
-    argv: Sequence[str | bytes], fds: Mapping[int, int], environment: Mapping[bytes, bytes] | None = None
-) -> int:
+def _end(outer: int) -> None:
+    """Kill what is left of a started program, unless the test has waited for it."""
+    if outer in _children(os.getpid()):
+        for pid in _tree(outer):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        os.waitpid(outer, 0)
+
+
+def _spawn(argv: list[str | bytes], fds: Mapping[int, int], environment: Mapping[bytes, bytes] | None = None) -> int:
     """Start a program with these descriptors (its number: ours), no signal blocked or ignored."""
     return os.posix_spawnp(
         argv[0],
@@ -185,7 +193,7 @@ def launch(prefix: tuple[str, ...]) -> Iterator[Launch]:
         bare: bool = False,
     ) -> Launched:
         reading, writing = os.pipe()
-        with open(os.devnull, "rb") as null:
+        with Path(os.devnull).open("rb") as null:
             layout = {0: null.fileno(), CHANNEL: writing, **(fds or {})}
             words = () if bare else (*STAGED, *options, "--")
             pid = _spawn([*prefix, *before, *words, *command], layout, environment)
@@ -195,11 +203,8 @@ def launch(prefix: tuple[str, ...]) -> Iterator[Launch]:
 
     yield start
     for launched in begun:
+        _end(launched.outer)
         os.close(launched.channel)
-        if launched.outer in _children(os.getpid()):  # the test has not waited for it
-            for pid in reversed(_tree(launched.outer)):
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(launched.outer, 0)
 
 
 @pytest.fixture
@@ -258,14 +263,14 @@ def test_a_command_that_cannot_run_is_explained(launch: Launch, tmp_path: Path) 
 @pytest.mark.parametrize("words", [STAGED, DIRECT])
 @pytest.mark.parametrize("call", ["", "--no-such true", "-g", "--graceful-timeout-secs soon true", "--ignored zz true"])
 def test_a_wrong_call_exits_1_with_a_line(words: Sequence[str], call: str) -> None:
-    ended = subprocess.run([*words, *call.split()], capture_output=True, text=True, check=False)
+    ended = subprocess.run([*words, *call.split()], capture_output=True, text=True, check=False, timeout=SECONDS)
     assert (1, "", 1) == (ended.returncode, ended.stdout, ended.stderr.count("\n"))
 
 
 @pytest.mark.parametrize("words", [STAGED, DIRECT])
 def test_help_and_version_go_to_standard_output(words: Sequence[str]) -> None:
     for word, start in {"--help": "usage: ", "--version": "reference_init "}.items():
-        ended = subprocess.run([*words, word], capture_output=True, text=True, check=False)
+        ended = subprocess.run([*words, word], capture_output=True, text=True, check=False, timeout=SECONDS)
         assert (0, "") == (ended.returncode, ended.stderr)
         assert ended.stdout.startswith(start)
 
@@ -275,7 +280,9 @@ def test_a_failing_fork_is_told() -> None:
     refuse = (
         "__name__ = '__main__'; import os; os.fork = lambda: (_ for _ in ()).throw(BlockingIOError(11, 'Try again'))"
     )
-    ended = subprocess.run([*PYTHON, f"{refuse}\n{source}", "true"], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [*PYTHON, f"{refuse}\n{source}", "true"], capture_output=True, text=True, check=False, timeout=SECONDS
+    )
     assert (1, "") == (ended.returncode, ended.stdout)
     assert ended.stderr == "reference_init: cannot start: [Errno 11] Try again\n"
 
@@ -316,17 +323,17 @@ def test_another_session_is_not_signalled_with_the_group(record: Launch) -> None
 def test_dispositions_and_mask_are_the_callers(launch: Launch, ignored: str) -> None:
     before = ["env", *([f"--ignore-signal={ignored}"] if ignored else []), "--block-signal=USR1,PIPE,TERM,64"]
     command = ("grep", "^Sig[BI]", "/proc/self/status")
-    without, with_init = ([], [])
-    for bare, lines in ((True, without), (False, with_init)):
+    seen = []
+    for bare in (True, False):
         reading, writing = os.pipe()
         launched = launch(*command, before=before, fds={1: writing}, bare=bare)
         os.close(writing)
         assert 0 == launched.code()
-        lines += os.read(reading, 4096).splitlines()
+        seen.append(os.read(reading, 4096).splitlines())
         os.close(reading)
     numbers = [signal.Signals[f"SIG{name}"] for name in ignored.split(",") if name]
-    assert sum(1 << number - 1 for number in numbers) == int(without[1].split()[1], 16) & 0x7FFFFFFF
-    assert without == with_init
+    assert sum(1 << number - 1 for number in numbers) == int(seen[0][1].split()[1], 16) & 0x7FFFFFFF
+    assert seen[0] == seen[1]
 
 
 def test_waiting_costs_nothing(record: Launch) -> None:
@@ -459,10 +466,7 @@ def terminal() -> Iterator[Callable[..., OnTerminal]]:
 
     yield start
     for each in begun:
-        if each.pid in _children(os.getpid()):
-            for pid in reversed(_tree(each.pid)):
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(each.pid, 0)
+        _end(each.pid)
         os.close(each.master)
 
 
@@ -516,6 +520,8 @@ def test_closed_standard_streams_do_not_matter(prefix: tuple[str, ...]) -> None:
 
 def test_streams_pass_untouched_and_an_init_runs_under_an_init(prefix: tuple[str, ...]) -> None:
     data = os.urandom(1 << 20)
-    ended = subprocess.run([*prefix, *STAGED, "--", *STAGED, "--", "cat"], input=data, capture_output=True, check=False)
+    ended = subprocess.run(
+        [*prefix, *STAGED, "--", *STAGED, "--", "cat"], input=data, capture_output=True, check=False, timeout=SECONDS
+    )
     assert (0, b"") == (ended.returncode, ended.stderr)
     assert data == ended.stdout

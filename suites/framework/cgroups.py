@@ -9,14 +9,14 @@ UNIFIED = ""
 """Key of the version 2 hierarchy."""
 
 
-def memberships() -> dict[str, Path]:
+def memberships(*, proc: Path = Path("/proc/self")) -> dict[str, Path]:
     """Return controller: folder of this process's cgroup as it is mounted here; UNIFIED stands for version 2."""
     paths: dict[str, str] = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in (proc / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         paths |= dict.fromkeys(controllers.split(","), path)
     found: dict[str, Path] = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in (proc / "mountinfo").read_text().splitlines():
         left, right = line.split(" - ", 1)
         root, point = left.split(" ")[3:5]
         kind, _, options = right.split(" ", 2)
@@ -40,9 +40,9 @@ def below(folder: Path) -> frozenset[Path]:
         return frozenset()
 
 
-def controlled_by(controller: str) -> tuple[Path, bool] | None:
+def controlled_by(controller: str, *, proc: Path = Path("/proc/self")) -> tuple[Path, bool] | None:
     """Return the own cgroup's folder in which this controller's limits are set, and whether it is version 2."""
-    found = memberships()
+    found = memberships(proc=proc)
     if controller in found:
         return found[controller], False
     unified = found.get(UNIFIED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ KINDS = {
 }
 """What can be left behind, in the plural and in the singular."""
 MNT_DETACH = 2
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+"""How mountinfo writes white space and backslashes."""
 SWEEP_S = 10.0
 """A worker that cannot get rid of what a target left is of no further use after this time."""
 
@@ -55,8 +57,8 @@ class Leak:
 
 def mounts() -> dict[str, str]:
     """Return mount id: mount point of this mount namespace (proc_pid_mountinfo(5))."""
-    rows = (line.split(" ") for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    return {row[0]: row[4] for row in rows}
+    rows = (line.split(b" ") for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n")[:-1])
+    return {row[0].decode(): os.fsdecode(_ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), row[4])) for row in rows}
 
 
 def own_cgroups(*, contained: bool) -> tuple[Path, ...]:
@@ -79,6 +81,10 @@ class Census:
     def __init__(self, scratch: Path, *, groups: tuple[Path, ...], is_payload: Callable[[int], bool]) -> None:
         """Count now; `scratch` is the folder that targets may write to, `is_payload` tells our own programs."""
         self._scratch, self._cgroups, self._is_payload = scratch, groups, is_payload
+        self._above = _open(scratch.parent)
+        own = scratch.stat(follow_symlinks=False)
+        self._identity, self._present = (own.st_dev, own.st_ino), frozenset(os.listdir(scratch))
+        self._modes = os.fstat(self._above).st_mode & 0o7777, own.st_mode & 0o7777
         self._mounts, self._fds = mounts(), _fds()
         self._children = frozenset(process.children(os.getpid()))
         self._folders = self._cgroup_folders()
@@ -88,7 +94,10 @@ class Census:
 
     def settle(self) -> tuple[Leak, ...]:
         """Return what is there and was not before, having removed it."""
-        return (*self._processes(), *self._mount_points(), *self._cgroup_leaks(), *self._files(), *self._descriptors())
+        try:
+            return (*self._processes(), *self._mount_points(), *self._cgroup_leaks(), *self._files(), *self._descriptors())
+        finally:
+            os.close(self._above)
 
     def _processes(self) -> tuple[Leak, ...]:
         """Kill and reap every process that came since; a payload of ours is no leak, the target's own helper is."""
@@ -110,28 +119,71 @@ class Census:
     def _mount_points(self) -> tuple[Leak, ...]:
         added = {number: point for number, point in mounts().items() if number not in self._mounts}
         for point in reversed(added.values()):
-            ctypes.CDLL(None).umount2(point.encode(), MNT_DETACH)
+            ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
         return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=point) for point in added.values())
 
     def _cgroup_leaks(self) -> tuple[Leak, ...]:
         added = sorted(self._cgroup_folders() - self._folders)
-        for folder in added:
+        for path in [path for folder in added for path, _, _ in os.walk(folder, topdown=False)]:
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                Path(path).rmdir()
         return tuple(Leak(owner=Owner.TARGET, kind="cgroups", what=folder.name) for folder in added)
 
     def _files(self) -> tuple[Leak, ...]:
-        left = sorted(self._scratch.iterdir())
-        for path in left:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        return tuple(Leak(owner=Owner.TARGET, kind="files", what=path.name) for path in left[:5])
+        """Empty the home, never into a mount that withstood: it may show the machine."""
+        if any(Path(point).is_relative_to(self._scratch) for point in mounts().values()):
+            return ()
+        replaced = self._restore_home()
+        home = _open(self._scratch.name, above=self._above)
+        try:
+            left = sorted(set(os.listdir(home)) - self._present)
+            for name in left:
+                _remove(name, above=home)
+        finally:
+            os.close(home)
+        words = (*(["(the home itself, replaced)"] if replaced else []), *left[:5])
+        return tuple(Leak(owner=Owner.TARGET, kind="files", what=name) for name in words)
+
+    def _restore_home(self) -> bool:
+        """Undo what a target did to its home's permissions, or to the home itself; return whether it was replaced.
+
+        Who follows a link that now stands there would empty somebody else's folder.
+        """
+        name, above = self._scratch.name, self._above
+        with contextlib.suppress(OSError):
+            os.fchmod(above, self._modes[0])
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(name, dir_fd=above, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) == self._identity:
+                os.chmod(name, self._modes[1], dir_fd=above)
+                return False
+            _remove(name, above=above)
+        os.mkdir(name, dir_fd=above)
+        return True
 
     def _descriptors(self) -> tuple[Leak, ...]:
         added = {number: target for number, target in _fds().items() if number not in self._fds}
         return tuple(Leak(owner=Owner.HARNESS, kind="descriptors", what=target) for target in added.values())
+
+
+def _open(folder: str | Path, *, above: int | None = None) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+
+
+def _remove(name: str, *, above: int) -> None:
+    """Remove a file, or a folder whatever its permissions and those below it are; links are not followed."""
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=above)
+        return
+    with contextlib.suppress(OSError, RecursionError):
+        os.chmod(name, 0o700, dir_fd=above)
+        folder = _open(name, above=above)
+        try:
+            for entry in os.listdir(folder):
+                _remove(entry, above=folder)
+        finally:
+            os.close(folder)
+        os.rmdir(name, dir_fd=above)
 
 
 def _kill(pids: list[int], *, crowd: bool) -> None:

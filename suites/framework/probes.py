@@ -27,12 +27,14 @@ USERNS_REMEDY = (
 def _try(bench: Bench, argv: Sequence[str]) -> str:
     """Run a command; return an empty string when it exits 0, otherwise what went wrong."""
     try:
-        status, output = process.output_of(argv, environment=bench.environment, seconds=PROBE_S)
+        environment = bench.environment | {"PATH": os.environ.get("PATH", bench.environment["PATH"])}
+        status, output = process.output_of(argv, environment=environment, seconds=PROBE_S)
     except OSError as error:
         return f"{argv[0]}: {os.strerror(error.errno or 0)}"
     if status == exited(0):
         return ""
-    return output.splitlines()[-1] if output else str(status or f"no end within {PROBE_S:g} s")
+    said = [line for line in output.splitlines() if line.strip() and not line.startswith("See ")]
+    return said[-1] if said else str(status or f"no end within {PROBE_S:g} s")
 
 
 def tool(name: str) -> str:
@@ -112,7 +114,10 @@ def proc_children(bench: Bench) -> Finding:
 
 def pseudo_terminal(bench: Bench) -> Finding:
     """Open a pseudo-terminal and make it the controlling terminal of a child."""
-    script = "import os,pty; pid, fd = pty.fork(); os._exit(0 if pid or os.tcgetpgrp(0) == os.getpid() else 1)"
+    script = (
+        "import os, pty; pid, fd = pty.fork(); "
+        "os._exit(os.waitpid(pid, 0)[1] >> 8 if pid else int(os.tcgetpgrp(0) != os.getpid()))"
+    )
     trouble = _try(bench, [bench.python, "-I", "-S", "-c", script])
     return _finding(Fact.PSEUDO_TERMINAL, "openpty, TIOCSCTTY", trouble, "mount devpts: mount -t devpts devpts /dev/pts -o newinstance,ptmxmode=0666")
 

@@ -6,6 +6,7 @@ its exact wait status here. No process is ever asked for by number alone: number
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -72,10 +73,9 @@ class Child:
 
     def send(self, number: int) -> None:
         """Send a signal; one to a process that has ended is dropped as the kernel would."""
-        try:
-            signal.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
-            return
+        if self.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
 
     def wait(self, deadline: Deadline, waiter: Waiter) -> Status | None:
         """Return the status once the process has ended, or None when the deadline passes first."""
@@ -138,6 +138,9 @@ def output_of(argv: Sequence[str], *, environment: Mapping[str, str], seconds: f
     capture = waiter.add(Capture(reading, title="output", limit=65536))
     try:
         child = spawn(argv, environment=dict(environment), fds={0: null, 1: writing, 2: writing})
+    except OSError:
+        waiter.finish()
+        raise
     finally:
         os.close(null)
         os.close(writing)
@@ -150,14 +153,13 @@ def output_of(argv: Sequence[str], *, environment: Mapping[str, str], seconds: f
 # ---- /proc -----------------------------------------------------------------------------------------------------------
 
 
-def children(pid: int) -> tuple[int, ...]:
+def children(pid: int, *, proc: Path = Path("/proc")) -> tuple[int, ...]:
     """Return the children of all threads of a process (proc_pid_task(5)); empty when it is gone."""
     found: list[int] = []
-    try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
-    except (FileNotFoundError, ProcessLookupError):
-        pass
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in sorted((proc / str(pid) / "task").iterdir()):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread may end, its siblings live on
+                found += map(int, (task / "children").read_text().split())
     return tuple(found)
 
 

@@ -100,6 +100,15 @@ class Supervisor(Protocol):
         ...
 
 
+def _parsed(data: bytes) -> dict[str, Any]:
+    """Return a datagram's table; empty where a target that holds the channel wrote something else into it."""
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
 class Recorder:
     """One recording process, from its ``ready`` to its end."""
 
@@ -158,7 +167,7 @@ class Recorder:
         if not data:
             self.ended = True
             return
-        fields = json.loads(data)
+        fields = _parsed(data)
         if fields.get("nonce") != self.nonce:  # a record of somebody else proves nothing
             return
         for level, kind, content in ancillary:

@@ -63,7 +63,7 @@ class Capture:
         room = self._half - len(self._head)
         self._head += chunk[:room]
         self._tail += chunk[room:] if room > 0 else chunk
-        del self._tail[: -self._half]
+        del self._tail[: max(0, len(self._tail) - self._half)]
 
     @property
     def data(self) -> bytes:

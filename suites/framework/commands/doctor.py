@@ -130,7 +130,7 @@ def _all(fact: Fact, seen: Mapping[str, Examination], host: Sequence[Finding]) -
 
 
 def _cell(fact: Fact, one: Examination, host: Sequence[Finding]) -> str:
-    finding = next((finding for finding in (*one.findings, *host) if finding.fact is fact), None)
+    finding = next((finding for finding in (*reversed(one.findings), *host) if finding.fact is fact), None)
     if finding is None:
         return "cannot run" if one.refusal else "-"
     return "yes" if finding.present else "missing"
