@@ -73,7 +73,6 @@ def test_pid_1_of_a_new_namespace_is_held_too() -> None:
         (["/bin/true"], ["--directory", "/nowhere"], "directory", "No such file or directory"),
         (["/bin/true"], ["--terminal", "0"], "terminal", "Inappropriate ioctl for device"),
         (["/bin/true"], ["--limit", "colour=1"], "usage", "Invalid argument"),
-        (["/bin/true"], ["--user"], "usage", "Invalid argument"),
     ],
 )
 def test_the_step_that_failed_is_named(words: list[str], options: list[str], step: str, why: str) -> None:

@@ -7,6 +7,7 @@ what is left: that is a leak, told apart as the target's or the harness's own.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,10 @@ from suites.catalog import Environment, Place
 from suites.framework import leaks, process
 from suites.framework.leaks import Leak
 from suites.framework.model import Context, Evidence
+
+
+EVIDENCE = "evidence"
+"""Folder below a worker's scratch that the launcher keeps with the run."""
 
 
 class Launch(Protocol):
@@ -42,8 +47,11 @@ class Launch(Protocol):
 class Bench:
     """What one test works with; see the module's description."""
 
-    def __init__(self, context: Context, *, here: Environment, python: str, number: int) -> None:
+    def __init__(self, context: Context, *, here: Environment, python: str, node: str, number: int) -> None:
         """Make the scratch folder and count the worker's possessions."""
+        self.node = node
+        self.wrappers: set[bytes] = set()
+        """Programs that ``--wrap`` puts in front of targets; theirs are no leaks of the target."""
         self.context, self.privilege, self.python = context, here.privilege, python
         self.nonce = secrets.token_hex(8)
         self.home = Path(context.paths.scratch) / "home"
@@ -63,6 +71,13 @@ class Bench:
     def own(self, cleanup: Callable[[], None]) -> None:
         """Call this when the test is over, last in first out."""
         self._cleanups.append(cleanup)
+
+    @property
+    def evidence(self) -> Path:
+        """Return the folder for what ``--wrap`` writes about this node; the launcher keeps it with the run."""
+        folder = Path(self.context.paths.scratch) / EVIDENCE / re.sub(r"[^\w.+:-]+", "_", self.node)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def make_folder(self) -> Path:
         """Return this test's own folder, which must be empty again in the end."""
@@ -128,5 +143,7 @@ class Bench:
         except (FileNotFoundError, ProcessLookupError):
             return True
         if words == [b""]:  # exiting: its memory is gone already, what it was can no longer be known
+            return True
+        if os.path.basename(words[0]) in self.wrappers:
             return True
         return marker in words[:4] and self.nonce.encode() in words

@@ -81,10 +81,9 @@ class Census:
     def __init__(self, scratch: Path, *, groups: tuple[Path, ...], is_payload: Callable[[int], bool]) -> None:
         """Count now; `scratch` is the folder that targets may write to, `is_payload` tells our own programs."""
         self._scratch, self._cgroups, self._is_payload = scratch, groups, is_payload
-        self._above = _open(scratch.parent)
-        own = scratch.stat(follow_symlinks=False)
-        self._identity, self._present = (own.st_dev, own.st_ino), frozenset(os.listdir(scratch))
-        self._modes = os.fstat(self._above).st_mode & 0o7777, own.st_mode & 0o7777
+        self._above, self._home = _open(scratch.parent), _open(scratch)  # held, or their numbers would be used again
+        self._modes = tuple(os.fstat(folder).st_mode & 0o7777 for folder in (self._above, self._home))
+        self._present = frozenset(os.listdir(self._home))
         self._mounts, self._fds = mounts(), _fds()
         self._children = frozenset(process.children(os.getpid()))
         self._folders = self._cgroup_folders()
@@ -95,9 +94,11 @@ class Census:
     def settle(self) -> tuple[Leak, ...]:
         """Return what is there and was not before, having removed it."""
         try:
-            return (*self._processes(), *self._mount_points(), *self._cgroup_leaks(), *self._files(), *self._descriptors())
+            gone = (*self._processes(), *self._mount_points(), *self._cgroup_leaks(), *self._files())
+            return (*gone, *self._descriptors())
         finally:
             os.close(self._above)
+            os.close(self._home)
 
     def _processes(self) -> tuple[Leak, ...]:
         """Kill and reap every process that came since; a payload of ours is no leak, the target's own helper is."""
@@ -134,13 +135,14 @@ class Census:
         if any(Path(point).is_relative_to(self._scratch) for point in mounts().values()):
             return ()
         replaced = self._restore_home()
-        home = _open(self._scratch.name, above=self._above)
+        home = _open(self._scratch.name, above=self._above) if replaced else self._home
         try:
             left = sorted(set(os.listdir(home)) - self._present)
             for name in left:
                 _remove(name, above=home)
         finally:
-            os.close(home)
+            if replaced:
+                os.close(home)
         words = (*(["(the home itself, replaced)"] if replaced else []), *left[:5])
         return tuple(Leak(owner=Owner.TARGET, kind="files", what=name) for name in words)
 
@@ -150,12 +152,11 @@ class Census:
         Who follows a link that now stands there would empty somebody else's folder.
         """
         name, above = self._scratch.name, self._above
-        with contextlib.suppress(OSError):
-            os.fchmod(above, self._modes[0])
+        for folder, mode in ((above, self._modes[0]), (self._home, self._modes[1])):
+            with contextlib.suppress(OSError):
+                os.fchmod(folder, mode)
         with contextlib.suppress(FileNotFoundError):
-            found = os.stat(name, dir_fd=above, follow_symlinks=False)
-            if (found.st_dev, found.st_ino) == self._identity:
-                os.chmod(name, self._modes[1], dir_fd=above)
+            if os.path.samestat(os.stat(name, dir_fd=above, follow_symlinks=False), os.fstat(self._home)):
                 return False
             _remove(name, above=above)
         os.mkdir(name, dir_fd=above)

@@ -294,7 +294,7 @@ class Worker:
         """One test's nonce, scratch folder and census of leaks."""
         self._number += 1
         current = self._current
-        bench = Bench(self._context, here=self._here, python=sys.executable, number=self._number)
+        bench = Bench(self._context, here=self._here, python=sys.executable, node=request.node.nodeid.rpartition("::")[2], number=self._number)
         current.bench = bench
         yield bench
         if current.seen is not None and not bench.failure_evidence:

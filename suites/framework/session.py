@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TextIO
 from suites.catalog import SUITES, Environment, Place, Privilege
 from suites.framework import cases as case_list
 from suites.framework import cleanup, codec, crew, delivery
+from suites.framework.bench import EVIDENCE
 from suites.framework.environments import engine as docker
 from suites.framework.environments import image as images
 from suites.framework.environments import probe
@@ -29,7 +31,7 @@ from suites.framework.errors import CannotRunError, ExitCode, InfrastructureErro
 from suites.framework.events import EventLog
 from suites.framework.facts import Fact, Finding
 from suites.framework.keeper import Keeper
-from suites.framework.model import SCHEMA, Context, Limits, Note, Paths, Selection, Target
+from suites.framework.model import SCHEMA, Context, Limits, Note, Paths, Profile, Selection, Target
 from suites.framework.options import Options
 from suites.framework.progress import Progress, Tail
 from suites.framework.provisioning import payload as payloads
@@ -81,7 +83,7 @@ def subjects(options: Options) -> Subjects:
         cache=cache,
         fixtures=FIXTURES,
         offline=options.offline,
-        profile_file=options.profile,
+        profile_file=options.profile or own_profile(options, catalogue),
         target_env=options.target_env,
         wrap=options.wrap,
     )
@@ -90,6 +92,13 @@ def subjects(options: Options) -> Subjects:
         check_cases(target.profile, ids)
     compiler = payloads.probe_compiler()
     return Subjects(targets=targets, absent=absent, payload=payloads.payload(FIXTURES, cache=cache), compiler=compiler)
+
+
+def own_profile(options: Options, catalogue: Mapping[str, Profile]) -> Path | None:
+    """Return the user's own seatrial.toml, where there is one beside a target that the catalogue does not know."""
+    path = options.base / "seatrial.toml"
+    names = (re.split(r"[=+]", word, maxsplit=1)[0] for word in options.targets)
+    return path if path.is_file() and any(name not in catalogue for name in names) else None
 
 
 class Session:
@@ -320,9 +329,15 @@ class Session:
         folders = [SUITES[kind] for kind in options.kinds]
         workers = options.workers or crew.default_workers()
         self._phase("test", folders, selection, around, found, (*around.findings, *findings), workers, events, keeper)
+        self._keep_evidence()
         if around.engine is not None:
             left = around.engine.list_labelled(self._labels)
             events.write(Note(name="leaks", value={"containers": len(left)}))
+
+    def _keep_evidence(self) -> None:
+        """Copy what wrappers wrote about nodes to the run's artefacts."""
+        for folder in sorted(self.scratch.glob(f"work/*/{EVIDENCE}/*")):
+            shutil.copytree(folder, self.folder / "artefacts" / folder.name, dirs_exist_ok=True, symlinks=True)
 
     def _phase(
         self,

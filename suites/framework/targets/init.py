@@ -21,6 +21,8 @@ from suites.framework.waiting import Capture, Deadline, Waiter, ticks
 
 CHANNEL = 7
 """The descriptor over which a payload records; the suites expect a child to hold exactly 0, 1, 2 and this one."""
+WRAPPED = 10
+"""How much longer a target may take under strace, rr or valgrind."""
 
 
 class Init:
@@ -30,7 +32,7 @@ class Init:
         """Bind a target to a test's bench."""
         self.bench, self.target, self.mode = bench, target, mode
         self.call = target.call.init
-        self.seconds = bench.context.limits.deadline_s
+        self.seconds = bench.context.limits.deadline_s * (WRAPPED if target.wrap else 1)
 
     @staticmethod
     def offers(target: Target, mode: Mode) -> frozenset[str]:
@@ -154,7 +156,8 @@ class Run:
             options += ["--session", "--terminal", "0"]
         if ignore:
             options += ["--ignore", ",".join(map(str, ignore))]
-        wrap = [word.replace("{evidence}", str(self._bench.home)) for word in target.wrap]
+        wrap = [word.replace("{evidence}", str(self._bench.evidence)) for word in target.wrap]
+        self._bench.wrappers.update(os.path.basename(word).encode() for word in target.wrap[:1])
         try:
             return launch(
                 [*wrap, *words],
