@@ -139,6 +139,16 @@ def _tree(pid: int) -> list[int]:
     return [pid, *(below for child in _children(pid) for below in _tree(child))]
 
 
+def _await(pid: int, key: str, wanted: Callable[[str], bool]) -> None:
+    """Poll a line of /proc/PID/status, for what no descriptor tells."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        if any(wanted(line.partition("\t")[2]) for line in lines if line.startswith(key)):
+            return
+    raise AssertionError(f"{key} never came to what is wanted")
+
+
 def _end(outer: int) -> None:
     """Kill what is left of a started program, unless the test has waited for it."""
     if outer in _children(os.getpid()):
@@ -388,9 +398,11 @@ def test_a_stopped_child_is_not_a_dead_one(record: Launch) -> None:
     launched = record()
     (child,) = _children(launched.pid)
     os.kill(child, signal.SIGSTOP)
-    launched.send(signal.SIGUSR1)
+    _await(child, "State:", lambda value: value.startswith("T"))
+    launched.send(64)  # taken after the CHLD that tells of the stop, because its number is higher
+    _await(child, "ShdPnd:", lambda value: bool(int(value, 16) >> 63))
     os.kill(child, signal.SIGCONT)  # which it blocks, and records
-    assert ["child 10", "child 18"] == sorted([launched.line(), launched.line()])
+    assert ["child 18", "child 64"] == [launched.line(), launched.line()]
 
 
 # ---- orphans ---------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def cgroup() -> Iterator[RunCgroup]:
 
 def test_a_worker_stands_in_the_cgroup_with_all_its_children(cgroup: RunCgroup, tmp_path: Path) -> None:
     """Before its first line a worker is inside, and the limits hold there."""
-    driver = NativeDriver(Privilege.ROOT, limits=Limits(), cgroups=cgroup.procs)
+    driver = NativeDriver(Privilege.ROOT, limits=Limits(), cgroups=lambda _: cgroup.procs)
     code = """
 import os
 print(open('/proc/self/cgroup').read())
@@ -61,7 +61,7 @@ except OSError as error:
 
 def test_memory_is_limited(cgroup: RunCgroup, tmp_path: Path) -> None:
     """A worker that takes more than the run may have is killed, not the machine's other programs."""
-    driver = NativeDriver(Privilege.ROOT, limits=Limits(), cgroups=cgroup.procs)
+    driver = NativeDriver(Privilege.ROOT, limits=Limits(), cgroups=lambda _: cgroup.procs)
     worker = driver.start([sys.executable, "-I", "-c", "x = b'x' * (1 << 30)"], name="w1", env={}, log=tmp_path / "log")
     assert cgroup.memory_kills() == 0
     assert select.select([worker], [], [], 10)[0]
@@ -72,7 +72,7 @@ def test_memory_is_limited(cgroup: RunCgroup, tmp_path: Path) -> None:
 
 def test_a_cgroup_that_cannot_be_entered_starts_nothing(tmp_path: Path) -> None:
     """A worker outside of the run's limits is worse than none."""
-    driver = NativeDriver(Privilege.ROOT, limits=Limits(), cgroups=(str(tmp_path / "absent" / "cgroup.procs"),))
+    driver = NativeDriver(Privilege.ROOT, limits=Limits(), cgroups=lambda _: (str(tmp_path / "absent" / "cgroup.procs"),))
     worker = driver.start(["/bin/true"], name="w1", env={}, log=tmp_path / "log")
     assert select.select([worker], [], [], 10)[0]
     assert worker.end().how is Ending.NOT_STARTED

@@ -18,7 +18,6 @@ from suites.framework import leaks, process
 from suites.framework.leaks import Leak
 from suites.framework.model import Context, Evidence
 
-
 EVIDENCE = "evidence"
 """Folder below a worker's scratch that the launcher keeps with the run."""
 
@@ -47,10 +46,10 @@ class Launch(Protocol):
 class Bench:
     """What one test works with; see the module's description."""
 
-    def __init__(self, context: Context, *, here: Environment, python: str, node: str, number: int) -> None:
+    def __init__(self, context: Context, *, here: Environment, python: str, number: int, node: str = "") -> None:
         """Make the scratch folder and count the worker's possessions."""
         self.node = node
-        self.wrappers: set[bytes] = set()
+        self.wrappers: set[str] = set()
         """Programs that ``--wrap`` puts in front of targets; theirs are no leaks of the target."""
         self.context, self.privilege, self.python = context, here.privilege, python
         self.nonce = secrets.token_hex(8)
@@ -62,7 +61,9 @@ class Bench:
         self.notes: list[tuple[str, Any]] = []
         self.failure_evidence: list[Evidence] = []
         self._cleanups: list[Callable[[], None]] = []
-        self._census = leaks.Census(self.home, groups=leaks.own_cgroups(contained=here.place is Place.CONTAINER), is_payload=self._is_payload)
+        self._census = leaks.Census(
+            self.home, groups=leaks.own_cgroups(contained=here.place is Place.CONTAINER), is_payload=self._is_payload
+        )
 
     def note(self, name: str, value: Any) -> None:
         """Keep a measured value for the report; units stand in the name (``forwarding_s``)."""
@@ -144,6 +145,6 @@ class Bench:
             return True
         if words == [b""]:  # exiting: its memory is gone already, what it was can no longer be known
             return True
-        if os.path.basename(words[0]) in self.wrappers:
+        if Path(os.fsdecode(words[0])).name in self.wrappers:
             return True
         return marker in words[:4] and self.nonce.encode() in words

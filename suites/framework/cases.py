@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from suites.catalog import ENVIRONMENTS, SUITES, Environment, Kind, Mode, Place
+from suites.catalog import ENVIRONMENTS, SUITES, Environment, Kind, Mode
+from suites.framework import planning
 from suites.framework.codec import encode
 from suites.framework.errors import UsageError
 from suites.framework.facts import Fact
@@ -66,8 +67,8 @@ def _of_module(path: Path, kind: Kind, shown: Path) -> Iterator[Case]:
 def _of_test(function: Callable[..., Any], kind: Kind, node: str) -> Iterator[Case]:
     marks: list[pytest.Mark] = list(getattr(function, "pytestmark", []))
     title, why, by_hand = described(inspect.getdoc(function) or "")
-    modes: tuple[Mode, ...] = _all(marks, "modes") or (Mode.PLAIN, Mode.PID1)
-    for identifier in _all(marks, "case"):
+    modes: tuple[Mode, ...] = planning.arguments(marks, "modes") or (Mode.PLAIN, Mode.PID1)
+    for identifier in planning.arguments(marks, "case"):
         yield Case(
             id=identifier,
             kind=kind,
@@ -75,24 +76,15 @@ def _of_test(function: Callable[..., Any], kind: Kind, node: str) -> Iterator[Ca
             why=why,
             by_hand=by_hand,
             modes=modes,
-            environments=tuple(here.name for here in ENVIRONMENTS if _within(marks, here) and _place_for(modes, here)),
-            requires=tuple(dict.fromkeys((*_all(marks, "requires"), *_implied(function, modes)))),
-            tier=max(_all(marks, "tier"), default=1),
+            environments=tuple(here.name for here in ENVIRONMENTS if _tried(marks, modes, here)),
+            requires=tuple(dict.fromkeys((*planning.arguments(marks, "requires"), *_implied(function, modes)))),
+            tier=max(planning.arguments(marks, "tier"), default=1),
             node=node,
         )
 
 
-def _all(marks: Sequence[pytest.Mark], name: str) -> tuple[Any, ...]:
-    return tuple(argument for mark in marks if mark.name == name for argument in mark.args)
-
-
-def _within(marks: Sequence[pytest.Mark], here: Environment) -> bool:
-    limits = [mark.kwargs for mark in marks if mark.name == "within"]
-    return all(limit["privilege"] in (None, here.privilege) and limit["place"] in (None, here.place) for limit in limits)
-
-
-def _place_for(modes: Sequence[Mode], here: Environment) -> bool:
-    return tuple(modes) != (Mode.DOCKER,) or here.place is Place.NATIVE
+def _tried(marks: Sequence[pytest.Mark], modes: Sequence[Mode], here: Environment) -> bool:
+    return planning.makes_sense(marks, here) and any(planning.possible(mode, here) for mode in modes)
 
 
 def _implied(function: Callable[..., Any], modes: Sequence[Mode]) -> Iterator[Fact]:
@@ -136,5 +128,9 @@ def explained(case: Case) -> str:
     lines = [f"{case.kind} {case.id}: {case.title}", "", f"Why: {' '.join(case.why.split())}", "By hand:"]
     lines += [f"    {line}" for line in case.by_hand.splitlines()]
     needs = ", ".join(case.requires) or "nothing special"
-    lines += ["", f"Modes: {', '.join(case.modes)}. Environments: {', '.join(case.environments)}. Needs: {needs}.", f"Test: {case.node}"]
+    lines += [
+        "",
+        f"Modes: {', '.join(case.modes)}. Environments: {', '.join(case.environments)}. Needs: {needs}.",
+        f"Test: {case.node}",
+    ]
     return "\n".join(lines)

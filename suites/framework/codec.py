@@ -65,7 +65,9 @@ def _decode(wanted: Any, value: Any, at: str) -> Any:
     if origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise DecodeError(f"{at}: expected a table, got {type(value).__name__}")
-        return {_decode(arguments[0], key, at): _decode(arguments[1], item, f"{at}.{key}") for key, item in value.items()}
+        return {
+            _decode(arguments[0], key, at): _decode(arguments[1], item, f"{at}.{key}") for key, item in value.items()
+        }
     if dataclasses.is_dataclass(wanted):
         return _dataclass(typing.cast("type", wanted), value, at)
     return _scalar(wanted, value, at)
@@ -90,7 +92,9 @@ def _tuple(arguments: tuple[Any, ...], value: Any, at: str) -> tuple[Any, ...]:
         return tuple(_decode(arguments[0], item, f"{at}[{index}]") for index, item in enumerate(value))
     if len(arguments) != len(value):
         raise DecodeError(f"{at}: expected {len(arguments)} items, got {len(value)}")
-    return tuple(_decode(kind, item, f"{at}[{index}]") for index, (kind, item) in enumerate(zip(arguments, value, strict=True)))
+    return tuple(
+        _decode(kind, item, f"{at}[{index}]") for index, (kind, item) in enumerate(zip(arguments, value, strict=True))
+    )
 
 
 def _dataclass(wanted: type, value: Any, at: str) -> Any:
@@ -99,7 +103,9 @@ def _dataclass(wanted: type, value: Any, at: str) -> Any:
     known = _fields(wanted)
     if absent := [name for name, (_, needed) in known.items() if needed and name not in value]:
         raise DecodeError(f"{at}: {', '.join(absent)} missing")
-    return wanted(**{name: _decode(known[name][0], item, f"{at}.{name}") for name, item in value.items() if name in known})
+    return wanted(
+        **{name: _decode(known[name][0], item, f"{at}.{name}") for name, item in value.items() if name in known}
+    )
 
 
 def _scalar(wanted: Any, value: Any, at: str) -> Any:

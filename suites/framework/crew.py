@@ -1,4 +1,4 @@
-"""The workers of one phase: started together, watched, stopped, and accounted for in the launcher's events (layer 2)."""
+"""The workers of one phase: watched, stopped, and accounted for in the launcher's events (layer 2)."""
 
 from __future__ import annotations
 
@@ -96,14 +96,20 @@ class Crew:
             if path.stem == member.name:
                 member.since = self.clock()
                 member.node = record.event.node if isinstance(record.event, Started) else member.node
-        if self.exitfirst and isinstance(record.event, Ended) and record.event.outcome in ("failed", "errored", "xpassed"):
+        if (
+            self.exitfirst
+            and isinstance(record.event, Ended)
+            and record.event.outcome in ("failed", "errored", "xpassed")
+        ):
             for member in self._left():
                 member.worker.stop()
 
     def _end(self, member: Member) -> None:
         end = member.worker.end()
         member.over = True
-        detail = end.detail if end.how is Ending.EXIT and end.code in PYTEST_ENDS else f"{end.detail}\n{tail(member.log)}"
+        detail = (
+            end.detail if end.how is Ending.EXIT and end.code in PYTEST_ENDS else f"{end.detail}\n{tail(member.log)}"
+        )
         value = {"worker": member.name, "how": self._how(member, end), "code": end.code, "detail": detail}
         if member.timed_out:
             value["node"] = member.node
@@ -130,4 +136,4 @@ class Crew:
 
 def default_workers() -> int:
     """Return how many workers gain on this machine: cases wait more than they compute."""
-    return max(2, 2 * len(os.sched_getaffinity(0)))
+    return min(32, 4 * len(os.sched_getaffinity(0)))

@@ -75,14 +75,22 @@ def interpreter(user: User | None) -> str:
             return python
         tried.append(f"{python}: {reason}")
     raise InfrastructureError(
-        "no Python for the workers", why="; ".join(tried), remedy="install python3 >= 3.11 for every user (/usr/bin/python3)"
+        "no Python for the workers",
+        why="; ".join(tried),
+        remedy="install python3 >= 3.11 for every user (/usr/bin/python3)",
     )
 
 
 def _refusal(python: str, user: User | None) -> str:
     code = f"import sys; sys.exit(sys.version_info < {OLDEST})"
     try:
-        done = subprocess.run([*_as(user), "/bin/sh", "-c", 'exec "$@"', "sh", python, "-I", "-c", code], check=False, capture_output=True, timeout=20, cwd="/")
+        done = subprocess.run(
+            [*_as(user), "/bin/sh", "-c", 'exec "$@"', "sh", python, "-I", "-c", code],
+            check=False,
+            capture_output=True,
+            timeout=20,
+            cwd="/",
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     words = done.stderr.decode(errors="replace").strip().splitlines()

@@ -55,6 +55,6 @@ class InfrastructureError(SeatrialError):
 
 
 class CannotRunError(SeatrialError):
-    """This environment cannot run on this machine; the session is skipped with the reason."""
+    """An environment cannot run on this machine; the session is skipped with the reason."""
 
     exit_code = ExitCode.CANNOT_RUN

@@ -29,14 +29,16 @@ class Interruption:
                 os.kill(os.getpid(), signal.SIGTERM)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Give the signals back, except that the ones ignored since an interruption stay so."""
         for number, handler in self._before.items():
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, handler)
 
     @staticmethod
-    def _interrupt(number: int, frame: FrameType | None) -> None:
+    def _interrupt(_number: int, _frame: FrameType | None) -> None:
         for other in INTERRUPTING:
             signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt

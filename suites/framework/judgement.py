@@ -43,7 +43,7 @@ def text(value: object) -> str:
 
 
 def sight(error: BaseException, *, compared: tuple[object, object] | None) -> Sight:
-    """Return what an exception says; `compared` are expected and actual of the assertion that failed, if it compared."""
+    """Return what an exception says; `compared` are expected and actual of an assertion that compared."""
     if isinstance(error, Unmet):
         return Sight(message=str(error), expected=error.expected, actual=error.actual, reason=error.reason or "")
     if isinstance(error, (AssertionError, _pytest.outcomes.Failed)):
@@ -104,13 +104,23 @@ def judge(seen: Sight | None, *, deviation: Deviation | None, control: Control |
     """
     if seen is None:
         if control is not None and declared:
-            return Verdict(outcome=Outcome.XPASSED, message="a control passed a case that it must fail", expected=control.reason)
+            return Verdict(
+                outcome=Outcome.XPASSED, message="a control passed a case that it must fail", expected=control.reason
+            )
         if deviation is not None:
             message = f"a known deviation went away: {deviation.reason}"
-            return Verdict(outcome=Outcome.XPASSED, message=message, expected=deviation.observed, actual="as the case asks")
+            return Verdict(
+                outcome=Outcome.XPASSED, message=message, expected=deviation.observed, actual="as the case asks"
+            )
         return Verdict(outcome=Outcome.PASSED)
     if not seen.blame:
-        return Verdict(outcome=Outcome.ERRORED, reason=seen.reason, message=seen.message, expected=seen.expected, actual=seen.actual)
+        return Verdict(
+            outcome=Outcome.ERRORED,
+            reason=seen.reason,
+            message=seen.message,
+            expected=seen.expected,
+            actual=seen.actual,
+        )
     if control is not None and declared:
         return _expected(seen, control.reason)
     if deviation is not None and deviation.observed == seen.actual:
@@ -118,7 +128,9 @@ def judge(seen: Sight | None, *, deviation: Deviation | None, control: Control |
     message = seen.message
     if deviation is not None:
         message += f" (the profile knows another deviation of this case: {deviation.observed})"
-    return Verdict(outcome=Outcome.FAILED, reason=seen.reason, message=message, expected=seen.expected, actual=seen.actual)
+    return Verdict(
+        outcome=Outcome.FAILED, reason=seen.reason, message=message, expected=seen.expected, actual=seen.actual
+    )
 
 
 def _expected(seen: Sight, why: str) -> Verdict:

@@ -29,7 +29,7 @@ def launch(
     *,
     payload: Sequence[str],
     options: Sequence[str],
-    environment: Mapping[str | bytes, str | bytes],
+    environment: Mapping[str, str],
     fds: Mapping[int, int],
     waiter: Waiter,
 ) -> Child:

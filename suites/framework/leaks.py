@@ -71,7 +71,7 @@ def _fds() -> dict[int, str]:
     found = {}
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+            found[int(name)] = str(Path(f"/proc/self/fd/{name}").readlink())
     return {number: target for number, target in found.items() if not target.startswith(f"/proc/{os.getpid()}/fd")}
 
 

@@ -32,7 +32,7 @@ class Lifeline:
         signal.signal(signal.SIGINT, self._interrupt)
         threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         if self.stopping:
             raise KeyboardInterrupt
 

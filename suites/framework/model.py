@@ -153,7 +153,7 @@ EVENTS: dict[str, type[Event]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deviation:
-    """A known difference from what a case asserts: expected only if the observation matches, noticed when it goes away."""
+    """A known difference from what a case asserts; noticed when it goes away."""
 
     case: str
     observed: str
@@ -304,7 +304,8 @@ class Limits:
     """The launcher ends a worker whose node takes longer."""
     output_bytes: int = 65536
     """Kept of each captured stream: half from its head, half from its tail."""
-    processes: int = 4096
+    processes: int = 1024
+    """Of one worker and all below it: a fork bomb in one must not starve the others."""
     memory_bytes: int = 2 * 1024**3
 
 

@@ -20,7 +20,7 @@ class Unmet(AssertionError):
 
 
 class Lacking(Exception):
-    """A fact without which a test cannot run does not hold here: a skip with its reason, a failure where it was promised."""
+    """A fact without which a test cannot run does not hold here: a skip, or a failure where it was promised."""
 
     def __init__(self, missing: Missing) -> None:
         """Carry the absence as a value."""

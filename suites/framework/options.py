@@ -99,7 +99,9 @@ def _fact(text: str) -> Fact:
     try:
         return Fact(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a fact{suggestion(text, list(Fact))}; see nox -s doctor") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a fact{suggestion(text, list(Fact))}; see nox -s doctor"
+        ) from None
 
 
 def _kind(text: str) -> Kind:
@@ -125,7 +127,9 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         added.add_argument("--base", type=Path, default=Path.cwd(), help=argparse.SUPPRESS)
-        added.add_argument("--runs", type=Path, metavar="DIR", help="where run directories are (default: runs/ of the checkout)")
+        added.add_argument(
+            "--runs", type=Path, metavar="DIR", help="where run directories are (default: runs/ of the checkout)"
+        )
         added.add_argument("--cache", type=Path, metavar="DIR", help="what was built and downloaded")
         return added
 
@@ -134,7 +138,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--place", type=Place, choices=list(Place), default=Place.NATIVE)
     doctor = command("doctor", "what this machine has, per environment, and what each fact unlocks")
     mutants = command("mutants", "prove that the suites catch seeded faults")
-    mutants.add_argument("--all", dest="everything", action="store_true", help="every case against every mutant, not only those named")
+    mutants.add_argument(
+        "--all", dest="everything", action="store_true", help="every case against every mutant, not only those named"
+    )
     for with_cases in (run, doctor, mutants):
         _selection(with_cases)
     cases = command("cases", "what is tested")

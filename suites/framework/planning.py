@@ -48,15 +48,16 @@ class Node:
 
 def pairings(marks: Sequence[pytest.Mark], context: Context, here: Environment, kind: Kind) -> list[Pairing]:
     """Return the targets of a kind with the modes in which a test so marked makes sense here."""
-    if not _makes_sense(marks, here):
+    if not makes_sense(marks, here):
         return []
-    wanted = _arguments(marks, "modes") or (Mode.PLAIN, Mode.PID1)
-    allowed = [mode for mode in wanted if mode in context.modes and (mode is not Mode.DOCKER or here.place is Place.NATIVE)]
-    only = _arguments(marks, "controls")
+    wanted = arguments(marks, "modes") or (Mode.PLAIN, Mode.PID1)
+    allowed = [mode for mode in wanted if mode in context.modes and possible(mode, here)]
+    only = arguments(marks, "controls")
     targets = [
         target
         for target in context.targets
-        if target.kind is kind and (not only or target.name.removeprefix("control:") in only and target.role is Role.CONTROL)
+        if target.kind is kind
+        and (not only or (target.name.removeprefix("control:") in only and target.role is Role.CONTROL))
     ]
     return [
         Pairing(target=target, mode=mode, repetition=repetition)
@@ -66,15 +67,21 @@ def pairings(marks: Sequence[pytest.Mark], context: Context, here: Environment, 
     ]
 
 
-def _makes_sense(marks: Iterable[pytest.Mark], here: Environment) -> bool:
-    for mark in marks:
-        if mark.name == "within":
-            if mark.kwargs["privilege"] not in (None, here.privilege) or mark.kwargs["place"] not in (None, here.place):
-                return False
-    return True
+def possible(mode: Mode, here: Environment) -> bool:
+    """Return whether a mode makes sense in an environment: the docker command is called from the host only."""
+    return mode is not Mode.DOCKER or here.place is Place.NATIVE
 
 
-def _arguments(marks: Iterable[pytest.Mark], name: str) -> tuple[Any, ...]:
+def makes_sense(marks: Iterable[pytest.Mark], here: Environment) -> bool:
+    """Return whether a test so marked makes sense in an environment."""
+    limits = [mark.kwargs for mark in marks if mark.name == "within"]
+    return all(
+        limit["privilege"] in (None, here.privilege) and limit["place"] in (None, here.place) for limit in limits
+    )
+
+
+def arguments(marks: Iterable[pytest.Mark], name: str) -> tuple[Any, ...]:
+    """Return the arguments of all marks of this name, in order."""
     return tuple(argument for mark in marks if mark.name == name for argument in mark.args)
 
 
@@ -86,10 +93,10 @@ def node(item: pytest.Item, here: Environment) -> Node:
         pairing = next((value for value in callspec.params.values() if isinstance(value, Pairing)), None)
         parameter = callspec.id.replace(pairing.id, "", 1).strip("-") if pairing else callspec.id
     return Node(
-        cases=tuple(dict.fromkeys(_arguments(marks, "case"))),
-        requires=tuple(dict.fromkeys((*_arguments(marks, "requires"), *_implied(pairing, here, item)))),
-        offers=_arguments(marks, "offered"),
-        tier=max(_arguments(marks, "tier"), default=1),
+        cases=tuple(dict.fromkeys(arguments(marks, "case"))),
+        requires=tuple(dict.fromkeys((*arguments(marks, "requires"), *_implied(pairing, here, item)))),
+        offers=arguments(marks, "offered"),
+        tier=max(arguments(marks, "tier"), default=1),
         parameter=parameter,
         pairing=pairing,
     )
@@ -125,7 +132,7 @@ def wanted(candidate: Node, context: Context, identifier: str) -> bool:
 
 
 def share(weights: dict[str, int], parts: int) -> dict[str, int]:
-    """Return which of `parts` (from 0) each group belongs to: heaviest first to the lightest part, the same everywhere."""
+    """Return which of `parts` (from 0) each group belongs to: the heaviest first, to the lightest part."""
     loads = [0] * parts
     shares = {}
     for name in sorted(weights, key=lambda group: (-weights[group], group)):
@@ -139,7 +146,9 @@ def absence(facts: Iterable[Fact], findings: Iterable[Finding]) -> Missing | Non
     known = {finding.fact: finding for finding in findings}
     for fact in facts:
         if fact not in known:
-            return Missing(fact=fact, reason="it was not probed in this environment", remedy="report this as a defect of Seatrial")
+            return Missing(
+                fact=fact, reason="it was not probed in this environment", remedy="report this as a defect of Seatrial"
+            )
         if missing := known[fact].missing:
             return missing
     return None

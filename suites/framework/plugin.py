@@ -101,7 +101,7 @@ class Worker:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep this worker's share of what was selected, all targets of a case together, references where they belong."""
+        """Keep this worker's share: all targets of a case and parameter together, references first."""
         for item in items:
             item.stash[NODE] = planning.node(item, self._here)
         chosen = [item for item in items if planning.wanted(item.stash[NODE], self._context, bare(item.nodeid))]
@@ -112,7 +112,8 @@ class Worker:
 
     @staticmethod
     def _group(item: pytest.Item) -> str:
-        return item.stash[NODE].cases[0] if item.stash[NODE].cases else item.nodeid
+        node = item.stash[NODE]
+        return f"{' '.join(node.cases)} {node.parameter}" if node.cases else item.nodeid
 
     def _shares(self, items: list[pytest.Item]) -> dict[str, int]:
         """Return which worker of the whole (shard and worker together) runs each group."""
@@ -190,7 +191,7 @@ class Worker:
         if node.pairing and (lacking := unoffered(node)):
             raise NotOffered(f"{node.pairing.target.name} does not offer: {lacking}")
 
-    def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> None:
+    def pytest_assertrepr_compare(self, left: object, right: object) -> None:
         """Remember what a failing comparison compared: ``expected == actual`` is the style of the suites."""
         self._compared = (left, right)
 
@@ -204,7 +205,10 @@ class Worker:
             if current.decided is None:
                 self._look(item.stash[NODE], call, error, report)
             elif current.decided.outcome is Outcome.SKIPPED:
-                report.outcome, report.longrepr = "skipped", (item.location[0], item.location[1] or 0, current.decided.message)
+                report.outcome, report.longrepr = (
+                    "skipped",
+                    (item.location[0], item.location[1] or 0, current.decided.message),
+                )
         self._compared = None
         return report
 
@@ -271,7 +275,7 @@ class Worker:
             )
         )
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_sessionfinish(self) -> None:
         """Write the last event, unless the worker was interrupted."""
         self.log.write(Note(name="leaks", value={kind: self._leaks[kind] for kind in leaks.KINDS}))
         if not self._lifeline.stopping:
@@ -281,20 +285,26 @@ class Worker:
 
     @pytest.fixture
     def context(self) -> Context:
-        """Everything that crossed the boundary into this environment."""
+        """Return everything that crossed the boundary into this environment."""
         return self._context
 
     @pytest.fixture
     def here(self) -> Environment:
-        """The environment this worker runs in."""
+        """Return the environment this worker runs in."""
         return self._here
 
     @pytest.fixture
     def bench(self, request: pytest.FixtureRequest) -> Iterator[Bench]:
-        """One test's nonce, scratch folder and census of leaks."""
+        """Yield one test's nonce, scratch folder and census of leaks; settle it afterwards."""
         self._number += 1
         current = self._current
-        bench = Bench(self._context, here=self._here, python=sys.executable, node=request.node.nodeid.rpartition("::")[2], number=self._number)
+        bench = Bench(
+            self._context,
+            here=self._here,
+            python=sys.executable,
+            node=request.node.nodeid.rpartition("::")[2],
+            number=self._number,
+        )
         current.bench = bench
         yield bench
         if current.seen is not None and not bench.failure_evidence:
@@ -310,19 +320,19 @@ class Worker:
 
     @pytest.fixture
     def init(self, request: pytest.FixtureRequest, bench: Bench) -> Init:
-        """A container init in one mode (kind init)."""
+        """Return a container init in one mode (kind init)."""
         pairing: Pairing = request.param
         return Init(bench, pairing.target, pairing.mode)
 
     @pytest.fixture
     def contained(self, request: pytest.FixtureRequest, bench: Bench) -> ContainedInit:
-        """A container init that is started by the docker command (kind init)."""
+        """Return a container init that is started by the docker command (kind init)."""
         pairing: Pairing = request.param
         return ContainedInit(bench, pairing.target)
 
     @pytest.fixture
     def terminal(self, bench: Bench) -> Terminal:
-        """A pseudo-terminal of the test's own."""
+        """Return a pseudo-terminal of the test's own."""
         opened = Terminal()
         bench.own(opened.close)
         return opened
@@ -387,7 +397,7 @@ def identity(context: Context, name: str) -> Begun:
 
 
 def keep_to_ourselves() -> None:
-    """Make every descriptor beyond the first three close-on-exec: what was handed to the worker is not for targets."""
+    """Make every descriptor beyond the first three close-on-exec: what the worker was handed is not for targets."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             with suppress(OSError):

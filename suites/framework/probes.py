@@ -64,7 +64,12 @@ def _launch(bench: Bench, *options: str, script: str) -> str:
     words = [bench.python, "-I", "-S", "-c", script]
     try:
         child = launch(
-            words, payload=bench.payload, options=options, environment=dict(bench.environment), fds=dict.fromkeys((0, 1, 2), null), waiter=waiter
+            words,
+            payload=bench.payload,
+            options=options,
+            environment=bench.environment,
+            fds=dict.fromkeys((0, 1, 2), null),
+            waiter=waiter,
         )
     except NotLaunched as error:
         return str(error)
@@ -91,7 +96,9 @@ def subordinate_ids(bench: Bench) -> Finding:
 def child_subreaper(bench: Bench) -> Finding:
     """Orphan a process and see it become a child of the worker."""
     status, output = process.output_of(
-        ["/bin/sh", "-c", "sleep 9 >/dev/null 2>&1 </dev/null & echo $!"], environment=bench.environment, seconds=PROBE_S
+        ["/bin/sh", "-c", "sleep 9 >/dev/null 2>&1 </dev/null & echo $!"],
+        environment=bench.environment,
+        seconds=PROBE_S,
     )
     pid = int(output) if status == exited(0) and output.isdigit() else -1
     adopted = pid in process.children(os.getpid())
@@ -109,7 +116,9 @@ def proc_children(bench: Bench) -> Finding:
     """Read the file in which the kernel lists a task's children."""
     path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     trouble = "" if path.exists() else f"{path}: no such file"
-    return _finding(Fact.PROC_CHILDREN, "read /proc/PID/task/TID/children", trouble, "use a kernel built with CONFIG_PROC_CHILDREN")
+    return _finding(
+        Fact.PROC_CHILDREN, "read /proc/PID/task/TID/children", trouble, "use a kernel built with CONFIG_PROC_CHILDREN"
+    )
 
 
 def pseudo_terminal(bench: Bench) -> Finding:
@@ -119,7 +128,12 @@ def pseudo_terminal(bench: Bench) -> Finding:
         "os._exit(os.waitpid(pid, 0)[1] >> 8 if pid else int(os.tcgetpgrp(0) != os.getpid()))"
     )
     trouble = _try(bench, [bench.python, "-I", "-S", "-c", script])
-    return _finding(Fact.PSEUDO_TERMINAL, "openpty, TIOCSCTTY", trouble, "mount devpts: mount -t devpts devpts /dev/pts -o newinstance,ptmxmode=0666")
+    return _finding(
+        Fact.PSEUDO_TERMINAL,
+        "openpty, TIOCSCTTY",
+        trouble,
+        "mount devpts: mount -t devpts devpts /dev/pts -o newinstance,ptmxmode=0666",
+    )
 
 
 def overlay(bench: Bench) -> Finding:
@@ -130,13 +144,26 @@ def overlay(bench: Bench) -> Finding:
         'mount -t tmpfs tmpfs "$1" && mkdir "$1/l" "$1/u" "$1/w" "$1/m" && '
         f'mount -t overlay overlay -o "lowerdir=$1/l,upperdir=$1/u,workdir=$1/w{option}" "$1/m"'
     )
-    words = [tool("unshare"), *(["--user", "--map-root-user"] if user else []), "--mount", "sh", "-c", script, "sh", str(bench.home)]
-    return _finding(Fact.OVERLAY, "mount -t overlay", _try(bench, words), "use a kernel >= 5.11 with overlayfs (modprobe overlay)")
+    words = [
+        tool("unshare"),
+        *(["--user", "--map-root-user"] if user else []),
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        str(bench.home),
+    ]
+    return _finding(
+        Fact.OVERLAY, "mount -t overlay", _try(bench, words), "use a kernel >= 5.11 with overlayfs (modprobe overlay)"
+    )
 
 
 def setuid(bench: Bench) -> Finding:
     """Become another user."""
-    trouble = _try(bench, [bench.python, "-I", "-S", "-c", "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)"])
+    trouble = _try(
+        bench, [bench.python, "-I", "-S", "-c", "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)"]
+    )
     return _finding(Fact.SETUID, "setuid(65534)", trouble, "run as root: nox -s acceptance-root")
 
 
@@ -162,7 +189,9 @@ def _limit(controller: str, knob: str) -> str:
     except OSError as error:
         return f"mkdir {child}: {error.strerror}"
     try:
-        (child / ("memory.max" if unified and controller == "memory" else knob)).write_text("1000" if controller == "pids" else "1073741824")
+        (child / ("memory.max" if unified and controller == "memory" else knob)).write_text(
+            "1000" if controller == "pids" else "1073741824"
+        )
     except OSError as error:
         return f"write {knob}: {error.strerror}"
     finally:
@@ -174,7 +203,9 @@ def docker_command(bench: Bench) -> Finding:
     """Run a container of the image of this run by the docker command line."""
     image, probe = bench.context.image, "docker run true"
     if not image:
-        return _finding(Fact.DOCKER_COMMAND, probe, "no container image for this run", "start a Docker engine that answers")
+        return _finding(
+            Fact.DOCKER_COMMAND, probe, "no container image for this run", "start a Docker engine that answers"
+        )
     trouble = _try(bench, [tool("docker"), "run", "--rm", *container_options(bench), image, "true"])
     remedy = "install the docker command, and let this user talk to the engine: sudo usermod -aG docker USER"
     return _finding(Fact.DOCKER_COMMAND, probe, trouble, remedy)
@@ -210,4 +241,3 @@ NATIVE_ONLY = frozenset({Fact.DOCKER_COMMAND})
 def applicable(place: Place) -> tuple[Fact, ...]:
     """Return the facts to probe in an environment at this place, in the order of the table."""
     return tuple(fact for fact in PROBES if place is Place.NATIVE or fact not in NATIVE_ONLY)
-

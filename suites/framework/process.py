@@ -105,7 +105,7 @@ class Child:
         return (self.ended or time.monotonic()) - self.started
 
 
-def spawn(argv: Sequence[str | bytes], *, environment: Mapping[str | bytes, str | bytes], fds: Mapping[int, int]) -> Child:
+def spawn(argv: Sequence[str | bytes], *, environment: Mapping[str, str], fds: Mapping[int, int]) -> Child:
     """Start a program in a session of its own with exactly the descriptors `fds` (its number: ours).
 
     All signals are unblocked and at their default. `argv[0]` is a path. Raises OSError as posix_spawn(3) does.
@@ -114,7 +114,7 @@ def spawn(argv: Sequence[str | bytes], *, environment: Mapping[str | bytes, str 
     try:
         pid = os.posix_spawn(
             argv[0],
-            argv,
+            list(argv),
             environment,
             file_actions=[
                 *((os.POSIX_SPAWN_CLOSE, number) for number in (0, 1, 2) if number not in fds),
@@ -137,7 +137,7 @@ def output_of(argv: Sequence[str], *, environment: Mapping[str, str], seconds: f
     waiter = Waiter()
     capture = waiter.add(Capture(reading, title="output", limit=65536))
     try:
-        child = spawn(argv, environment=dict(environment), fds={0: null, 1: writing, 2: writing})
+        child = spawn(argv, environment=environment, fds={0: null, 1: writing, 2: writing})
     except OSError:
         waiter.finish()
         raise
@@ -188,4 +188,6 @@ def describe(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return f"{pid} gone"
     name, rest = text[text.index(b"(") + 1 : text.rindex(b")")], text[text.rindex(b")") + 2 :].split()
-    return f"{pid} parent {int(rest[1])} state {rest[0].decode()} {command or '[' + name.decode(errors='replace') + ']'}"
+    return (
+        f"{pid} parent {int(rest[1])} state {rest[0].decode()} {command or '[' + name.decode(errors='replace') + ']'}"
+    )

@@ -186,7 +186,7 @@ class Recorder:
         return self.next("signal", what="a signal at the child")
 
     def signals_until(self, fence: int) -> tuple[int, ...]:
-        """Return the numbers received before the signal `fence`, which the caller has sent (pending ones come by number)."""
+        """Return the numbers received before the signal `fence`, which the caller has sent."""
         heard: list[int] = []
         while (number := self.next("signal", what=f"the fence {signals.name(fence)} at the child")["number"]) != fence:
             heard.append(number)
@@ -222,7 +222,9 @@ class Recorder:
     def fork(self, *flags: str) -> tuple[Recorder, State]:
         """Make the process fork a new recording one (flags ``orphan session group uid=N``); return it when ready."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        forked = Recorder(ours, nonce=self.nonce, waiter=self._waiter, seconds=self.seconds, supervisor=self._supervisor)
+        forked = Recorder(
+            ours, nonce=self.nonce, waiter=self._waiter, seconds=self.seconds, supervisor=self._supervisor
+        )
         self._forks.append(forked)
         with theirs:
             self.ask(" ".join(("fork", *flags)), theirs.fileno())

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -114,15 +115,15 @@ class Session:
         self.scratch = Path(tempfile.gettempdir()) / f"seatrial-{run.path.name}-{here.name}"
 
     def execute(self, found: Subjects) -> None:
-        """Run preflight and tests. Raises CannotRunError where this environment cannot run here, KeyboardInterrupt after Ctrl-C."""
+        """Run preflight and tests; CannotRunError where this environment cannot run, KeyboardInterrupt after Ctrl-C."""
         with self._prepared(found) as (around, events, keeper):
-            findings = self._preflight(around, found, events, keeper)
+            findings = self._preflight(around, found, keeper)
             self._test(around, found, findings, events, keeper)
 
     def examine(self, found: Subjects) -> tuple[Finding, ...]:
-        """Return the facts of this environment and of the host, as `execute` would meet them; targets are tried if named."""
+        """Return the facts of this environment and of the host as `execute` meets them; try the targets, if any."""
         with self._prepared(found) as (around, events, keeper):
-            findings = self._preflight(around, found, events, keeper)
+            findings = self._preflight(around, found, keeper)
             if found.targets:
                 self._test(around, found, findings, events, keeper)
         return (*around.findings, *findings)
@@ -159,7 +160,9 @@ class Session:
         for target in found.targets:
             value = {key: getattr(target, key) for key in ("name", "kind", "role", "version", "sha256", "path")}
             control = target.profile.control
-            events.write(Note(name="target", value=codec.encode({**value, "null": bool(control and "*" in control.plain)})))
+            events.write(
+                Note(name="target", value=codec.encode({**value, "null": bool(control and "*" in control.plain)}))
+            )
         for absent in found.absent:
             events.write(Note(name="absent", value={"name": absent.name, **codec.encode(absent.missing)}))
             self._say(f"{absent.name}: not tried: {absent.missing.reason}; {absent.missing.remedy}")
@@ -192,13 +195,20 @@ class Session:
             words = error.why or str(error)
             facts = (Fact.DOCKER, Fact.DOCKER_PRIVILEGED, Fact.DOCKER_USER_NAMESPACES)
             remedy = probe.docker_remedy(words)
-            return None, None, tuple(
-                Finding(fact=fact, present=False, probe="connect to the Docker engine", detail=words, remedy=remedy) for fact in facts
+            return (
+                None,
+                None,
+                tuple(
+                    Finding(fact=fact, present=False, probe="connect to the Docker engine", detail=words, remedy=remedy)
+                    for fact in facts
+                ),
             )
         return engine, chosen[-1] if chosen else None, findings
 
     def _docker_findings(self, engine: docker.Engine, choose: probe.Choose) -> tuple[Finding, ...]:
-        answer = Finding(fact=Fact.DOCKER, present=True, probe="connect to the Docker engine", detail=f"Docker {engine.version}")
+        answer = Finding(
+            fact=Fact.DOCKER, present=True, probe="connect to the Docker engine", detail=f"Docker {engine.version}"
+        )
         if self.here.place is Place.CONTAINER:
             return (answer, *probe.container_findings(engine, choose))
         choose(engine)
@@ -219,12 +229,15 @@ class Session:
         self._need(findings, Fact.ROOT if root else Fact.ORDINARY_USER)
         wall = probe.wall_finding(None if root else account)
         self._need((wall,), Fact.NAMESPACE_WALL)
-        cgroup = RunCgroup.create(f"{self.run.path.name}-{self.here.name}", self.limits)
+        workers = self.options.workers or crew.default_workers()
+        together = replace(self.limits, processes=(workers + 1) * self.limits.processes)
+        cgroup = RunCgroup.create(f"{self.run.path.name}-{self.here.name}", together)
         for path in cgroup.paths:
             keeper.record(cgroup=str(path))
         stack.callback(cgroup.remove)
         self._containers(stack, keeper, engine)
-        driver = NativeDriver(self.here.privilege, limits=self.limits, user=account, cgroups=cgroup.procs)
+        places = partial(cgroup.worker, processes=self.limits.processes)
+        driver = NativeDriver(self.here.privilege, limits=self.limits, user=account, cgroups=places, workers=workers)
         stack.callback(driver.close)
         other = None if root or account is None or account.uid == os.geteuid() else account
         return Surroundings(
@@ -262,15 +275,20 @@ class Session:
         uid, _, gid = image.user.partition(":")
         owner = None if root else (int(uid), int(gid or uid))
         return Surroundings(
-            here=self.here, driver=driver, python=image.python, owner=owner, image=image, engine=engine, findings=findings
+            here=self.here,
+            driver=driver,
+            python=image.python,
+            owner=owner,
+            image=image,
+            engine=engine,
+            findings=findings,
         )
 
     def _containers(self, stack: ExitStack, keeper: Keeper, engine: docker.Engine | None) -> None:
         """See to it that no container of this session outlives it."""
         if engine is not None:
             keeper.record(containers=self.run.path.name, environment=self.here.name)
-            stack.callback(
-                lambda: engine.remove_labelled(self._labels))
+            stack.callback(lambda: engine.remove_labelled(self._labels))
 
     @property
     def _labels(self) -> dict[str, str]:
@@ -278,7 +296,7 @@ class Session:
         return {cleanup.RUN_LABEL: self.run.path.name, cleanup.ENVIRONMENT_LABEL: self.here.name}
 
     def _need(self, findings: Sequence[Finding], fact: Fact) -> None:
-        """Raise where a host fact without which this environment cannot run is missing: a failure if it was promised."""
+        """Raise where a host fact that this environment needs is missing: as a failure if it was promised."""
         self.seen = tuple(dict.fromkeys((*self.seen, *findings)))
         missing = next((finding.missing for finding in findings if finding.fact is fact and finding.missing), None)
         if missing is None:
@@ -296,9 +314,7 @@ class Session:
 
     # -- phases
 
-    def _preflight(
-        self, around: Surroundings, found: Subjects, events: EventLog, keeper: Keeper
-    ) -> tuple[Finding, ...]:
+    def _preflight(self, around: Surroundings, found: Subjects, keeper: Keeper) -> tuple[Finding, ...]:
         """Run the preflight phase; return the findings inside the environment."""
         selection = Selection()
         with EventLog(self.run.events(self.here.name, "preflight", "launcher")) as own:
@@ -308,7 +324,9 @@ class Session:
         self.run.write_facts(self.here.name, findings)
         if not findings:
             raise InfrastructureError(
-                f"{self.here.name}: preflight did not run", why=f"see {self.folder / 'logs/preflight.1.log'}", remedy="run nox -s doctor"
+                f"{self.here.name}: preflight did not run",
+                why=f"see {self.folder / 'logs/preflight.1.log'}",
+                remedy="run nox -s doctor",
             )
         return findings
 
@@ -399,16 +417,26 @@ class Session:
             promises=self.options.promises,
             limits=self.limits,
             paths=Paths(
-                suites=str(self.scratch / "code"), run=str(self.folder), scratch=str(work), payload=found.payload, events=""
+                suites=str(self.scratch / "code"),
+                run=str(self.folder),
+                scratch=str(work),
+                payload=found.payload,
+                events="",
             ),
             image=around.image.name if around.image else "",
             image_mounts=tuple(mount.path for mount in around.image.mounts) if around.image else (),
         )
 
     def _start(
-        self, hands: crew.Crew, name: str, context: Context, folders: Sequence[str], around: Surroundings, keeper: Keeper
+        self,
+        hands: crew.Crew,
+        name: str,
+        context: Context,
+        folders: Sequence[str],
+        around: Surroundings,
+        keeper: Keeper,
     ) -> None:
-        """Start one worker: its event file is made here and handed to it open, because its user may not reach the path."""
+        """Start one worker; its event file is handed to it open, because its user may not reach the path."""
         phase, number = name.split(".")
         path = self.run.events(self.here.name, phase, number)
         with path.open("ab") as stream:
@@ -472,11 +500,15 @@ def failed_nodes(options: Options, here: Environment) -> tuple[str, ...]:
     from suites.framework.plugin import bare
     from suites.framework.results.view import load
 
-    run = RunDirectory.open(options.runs / options.failed if "/" not in options.failed else options.base / options.failed)
+    run = RunDirectory.open(
+        options.runs / options.failed if "/" not in options.failed else options.base / options.failed
+    )
     view = load(run).only(here.name)
     nodes = tuple(dict.fromkeys(bare(result.node) for result in view.problems if result.phase == "test"))
     if not nodes:
-        raise CannotRunError(f"nothing failed in {here.name} of {run.path.name}", remedy="leave out --failed to run everything")
+        raise CannotRunError(
+            f"nothing failed in {here.name} of {run.path.name}", remedy="leave out --failed to run everything"
+        )
     return nodes
 
 

@@ -22,7 +22,7 @@ class Terminal:
         settings[3] &= ~termios.ECHO
         termios.tcsetattr(self.slave, termios.TCSANOW, settings)
 
-    def type(self, keys: bytes) -> None:
+    def press(self, keys: bytes) -> None:
         """Write keys as a person at the terminal would."""
         os.write(self.master, keys)
 
@@ -48,6 +48,8 @@ class Terminal:
         """Return itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Hang up."""
         self.close()

@@ -35,7 +35,7 @@ def test_exit_code_of_the_child_is_the_inits(init: Init, code: int) -> None:
 
 @case("EX-02")
 def test_127_of_the_child_is_not_taken_for_a_missing_command(init: Init) -> None:
-    """A child that itself exits 127 makes the init exit 127 without a complaint of its own on stderr.
+    """A child that itself exits 127 makes the init exit 127, with no more words on stderr than about any other code.
 
     Why: a shell as the child reports a missing command of its script in this way.
     By hand:
@@ -43,11 +43,16 @@ def test_127_of_the_child_is_not_taken_for_a_missing_command(init: Init) -> None
         echo $?    # 127, and nothing on stderr
         $INIT /nonexistent    # that one complains
     """
-    with init.start(init.once(127)) as run:
+    as_usual = _lines_about(init, 7)  # an init that logs every end is free to
+    assert "no complaint" == ("no complaint" if _lines_about(init, 127) <= as_usual else "a complaint on stderr")
+
+
+def _lines_about(init: Init, code: int) -> int:
+    """Return how many lines the init writes to stderr when its child exits with this code."""
+    with init.start(init.once(code)) as run:
         run.child.next("once")
-        assert exited(127) == run.ended()
-        complaints = [line for line in run.output("stderr").splitlines() if b"127" in line or b"exec" in line]
-        assert [] == complaints
+        assert exited(code) == run.ended()
+        return len(run.output("stderr").splitlines())
 
 
 @case("EX-03")

@@ -1,4 +1,4 @@
-"""``doctor``: what this machine has, per environment, what each fact unlocks, and whether a target runs here (layer 2)."""
+"""``doctor``: what this machine has, what each fact unlocks, and whether a target runs here (layer 2)."""
 
 from __future__ import annotations
 
@@ -164,7 +164,9 @@ def show_targets(found: Subjects, seen: Mapping[str, Examination]) -> ExitCode:
             continue
         print(f"{target.name}: version {target.version}, sha256 {target.sha256[:12]}, {nature(Path(target.path))}")
         for name, one in seen.items():
-            ending = one.refusal and f"cannot run here: {one.refusal}" or (one.smoke or {}).get(target.name, "not tried")
+            ending = (one.smoke or {}).get(target.name, "not tried")
+            if one.refusal:
+                ending = f"cannot run here: {one.refusal}"
             good = good and (bool(one.refusal) or "passed" in ending)
             print(f"    {name}: {ending}")
     return ExitCode.GREEN if good else ExitCode.FAILED

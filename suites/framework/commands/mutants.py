@@ -49,7 +49,9 @@ class Mutant:
     def apply(self, text: str) -> str:
         """Return the text with the fault; UsageError unless it matches exactly once."""
         if (count := text.count(self.find)) != 1:
-            raise UsageError(f"mutant {self.id}", why=f"its text stands {count} times in the reference", remedy="correct find")
+            raise UsageError(
+                f"mutant {self.id}", why=f"its text stands {count} times in the reference", remedy="correct find"
+            )
         return text.replace(self.find, self.replace)
 
 
@@ -81,7 +83,9 @@ def mutants(options: Options) -> ExitCode:
     chosen = read(Kind.INIT)
     reference = subjects(replace(options, targets=(REFERENCE[Kind.INIT],)))
     with tempfile.TemporaryDirectory(prefix="seatrial-mutants-") as folder:
-        targets = tuple(_targets(chosen, reference.targets, Path(folder), Cache(options.cache), everything=options.everything))
+        targets = tuple(
+            _targets(chosen, reference.targets, Path(folder), Cache(options.cache), everything=options.everything)
+        )
         found = replace(reference, targets=(*_yardstick(reference, chosen, everything=options.everything), *targets))
         run = RunDirectory.create(options.runs, argv=options.words)
         Session(options, here, run).execute(found)
@@ -121,15 +125,23 @@ def _targets(
 
 def _require_sound(results: Sequence[Result]) -> None:
     """Raise where the unchanged reference fails: then nothing is known of the mutants."""
-    broken = [result for result in results if result.role is Role.REFERENCE and result.verdict is not Verdict.PASSED and result.red]
+    broken = [
+        result
+        for result in results
+        if result.role is Role.REFERENCE and result.verdict is not Verdict.PASSED and result.red
+    ]
     if broken:
         names = ", ".join(sorted({case for result in broken for case in result.cases}))
-        raise InfrastructureError("the unchanged reference fails", why=names, remedy="mend that first: nox -s acceptance-root -- --target reference")
+        raise InfrastructureError(
+            "the unchanged reference fails",
+            why=names,
+            remedy="mend that first: nox -s acceptance-root -- --target reference",
+        )
 
 
 def kills(results: Sequence[Result], mutant: Mutant) -> Mapping[str, str]:
     """Return case: ``killed`` by an assertion, ``errored`` otherwise, ``missed`` where nothing was noticed."""
-    verdicts = {case: "missed" for case in mutant.killed_by}
+    verdicts = dict.fromkeys(mutant.killed_by, "missed")
     for result in results:
         if result.target.partition("+")[0] != f"{PREFIX}{mutant.id}" or mutant.mode not in ("", result.mode):
             continue
@@ -154,7 +166,9 @@ def _show(chosen: Sequence[Mutant], results: Sequence[Result], run: RunDirectory
         print(f"{mutant.id:{width}}  {cells}" + (f"  (also {' '.join(others)})" if others else ""))
         print(f"{'':{width}}  {mutant.bug}")
     killers = {case for mutant in chosen for case, verdict in kills(results, mutant).items() if verdict == "killed"}
-    print(f"{len(chosen) - len(red)} of {len(chosen)} mutants killed by every case named for them; {len(killers)} cases kill something")
+    print(
+        f"{len(chosen) - len(red)} of {len(chosen)} mutants killed by every case named for them; {len(killers)} cases kill something"
+    )
     code = ExitCode.FAILED if red else ExitCode.GREEN
     words = f"FAILED (exit 1): not killed as named: {', '.join(red)}" if red else "PASSED (exit 0)"
     print(f"seatrial: {words} · {run.path}")

@@ -33,18 +33,24 @@ def report(options: Options) -> ExitCode:
 
 def write_profile(view: View, file: Path, names: Iterable[str]) -> None:
     """Write the failures of one target as known deviations; UsageError where it is not clear which target is meant."""
-    failed = [result for result in view.problems if result.verdict is Verdict.FAILED and result.is_case and result.actual]
+    failed = [
+        result for result in view.problems if result.verdict is Verdict.FAILED and result.is_case and result.actual
+    ]
     wanted = set(names) or {base(result) for result in failed if result.subject.role == "target"}
     if len(wanted) != 1:
         known = ", ".join(sorted({base(result) for result in failed})) or "none failed"
-        raise UsageError("--write-profile is for one target", why=f"failed: {known}", remedy="name it with --target NAME")
+        raise UsageError(
+            "--write-profile is for one target", why=f"failed: {known}", remedy="name it with --target NAME"
+        )
     (name,) = wanted
     text = deviations.dump(pinned([result for result in failed if base(result) == name]))
     try:
         with file.open("x") as stream:
             stream.write(f'schema = 1\nkinds = ["init"]\n\n{text}')
     except FileExistsError:
-        raise UsageError(f"{file} exists", why="a written profile is not overwritten", remedy="give another name") from None
+        raise UsageError(
+            f"{file} exists", why="a written profile is not overwritten", remedy="give another name"
+        ) from None
     except OSError as error:
         raise InfrastructureError(f"cannot write {file}", why=error.strerror or str(error)) from error
     print(f"seatrial: {file} pins what {name} does today; write the reasons, then run with --profile {file}")

@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from suites.framework.environments.driver import Mount
 from suites.framework.cleanup import RUN_LABEL
+from suites.framework.environments.driver import Mount
 from suites.framework.errors import InfrastructureError
 
 OLDEST_API = (1, 41)

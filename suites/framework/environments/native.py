@@ -7,7 +7,7 @@ import re
 import resource
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -85,22 +85,26 @@ class NativeDriver:
         *,
         limits: Limits,
         user: User | None = None,
-        cgroups: Sequence[str] = (),
+        cgroups: Callable[[str], Sequence[str]] = lambda _: (),
+        workers: int = 1,
     ) -> None:
-        """Take under whom rootless workers run (needed for root only) and the run's ``cgroup.procs`` files."""
+        """Take under whom rootless workers run (needed for root only).
+
+        `cgroups` gives the ``cgroup.procs`` files for a worker's name, `workers` is how many live at the same time.
+        """
         self.environment = Environment(privilege=privilege, place=Place.NATIVE)
-        self._limits, self._cgroups = limits, tuple(cgroups)
+        self._limits, self._cgroups, self._crew = limits, cgroups, workers
         self._user = user if privilege is Privilege.ROOTLESS else None
         self._workers: list[NativeWorker] = []
 
     def start(
         self, argv: Sequence[str], *, name: str, env: Mapping[str, str], log: Path, keep: Sequence[int] = ()
     ) -> Worker:
-        """Start a worker in a session of its own, behind the wall. See `Driver.start`; `name` is not needed here."""
+        """Start a worker in a session of its own, behind the wall. See `Driver.start`."""
         try:
             with log.open("ab") as output:
                 process = subprocess.Popen(
-                    self.command(argv),
+                    self.command(argv, name=name),
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -116,10 +120,13 @@ class NativeDriver:
         self._workers.append(worker)
         return worker
 
-    def command(self, argv: Sequence[str]) -> list[str]:
+    def command(self, argv: Sequence[str], *, name: str = "") -> list[str]:
         """Return the whole command line of a worker: what ties it to this process, the wall, and `argv`."""
-        barrier = wall.root_wall(user=self._user) if os.geteuid() == 0 else wall.user_wall()
-        front = wall.front(launcher=os.getpid(), processes=self._processes(), cgroups=self._cgroups)
+        if os.geteuid() == 0:
+            barrier = wall.root_wall(user=self._user)
+        else:
+            barrier = wall.user_wall(processes=self._processes(1))
+        front = wall.front(launcher=os.getpid(), processes=self._processes(self._crew + 1), cgroups=self._cgroups(name))
         return [*front, *barrier, *argv]
 
     def close(self) -> None:
@@ -129,10 +136,11 @@ class NativeDriver:
             worker.end()
         self._workers.clear()
 
-    def _processes(self) -> int | None:
+    def _processes(self, workers: int) -> int | None:
+        """Return the RLIMIT_NPROC for so many workers beside what the user has already; None for root."""
         if self.environment.privilege is Privilege.ROOT:
             return None
         uid = os.geteuid() or (self._user.uid if self._user else 0)
-        wanted = wall.tasks_of(uid) + self._limits.processes
+        wanted = wall.tasks_of(uid) + workers * self._limits.processes
         hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
         return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -63,6 +63,21 @@ class RunCgroup:
         leaves = (path / LEAF if (path / LEAF).is_dir() else path for path in self.paths)
         return tuple(str(leaf / "cgroup.procs") for leaf in leaves)
 
+    def worker(self, name: str, *, processes: int) -> tuple[str, ...]:
+        """Make a worker's own place with its limit of processes; return the ``cgroup.procs`` files to write its pid into."""
+        return tuple(str(self._place_of(path, name, processes) / "cgroup.procs") for path in self.paths)
+
+    @staticmethod
+    def _place_of(path: Path, name: str, processes: int) -> Path:
+        """Return a folder below the run's where processes are limited, else the one where all workers stand."""
+        own = path / f"{PREFIX}{name}"
+        with suppress(OSError):
+            if (path / "pids.max").exists():
+                own.mkdir(exist_ok=True)
+                (own / "pids.max").write_text(str(processes))
+                return own
+        return path / LEAF if (path / LEAF).is_dir() else path
+
     def memory_kills(self) -> int:
         """Return how many processes inside the kernel has killed because the memory was full (cgroup v2, v1)."""
         counters = (path / name for path in self.paths for name in ("memory.events", "memory.oom_control"))

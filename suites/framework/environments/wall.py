@@ -64,9 +64,14 @@ def root_wall(*, user: User | None) -> list[str]:
     ]
 
 
-def user_wall() -> list[str]:
-    """Return the words with which an ordinary user puts a worker behind the wall, in a user namespace of his own."""
-    return [tool("unshare"), "--user", "--map-current-user", *NAMESPACES, "--"]
+def user_wall(*, processes: int | None) -> list[str]:
+    """Return the words with which an ordinary user puts a worker behind the wall, in a user namespace of his own.
+
+    `processes` is RLIMIT_NPROC inside: it counts the tasks of that namespace alone, so that a worker which uses up
+    its share leaves the others theirs (since Linux 5.14).
+    """
+    limit = [] if processes is None else [tool("prlimit"), f"--nproc={processes}", "--"]
+    return [tool("unshare"), "--user", "--map-current-user", *NAMESPACES, "--", *limit]
 
 
 def container_wall() -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from suites.catalog import Mode
 from suites.framework import probes, process
 from suites.framework.bench import Bench
 from suites.framework.model import Evidence, Reason, Target
@@ -17,7 +18,6 @@ from suites.framework.process import Child, exited
 from suites.framework.recorder import Recorder
 from suites.framework.targets.init import Init
 from suites.framework.waiting import Capture, Deadline, Waiter
-from suites.catalog import Mode
 
 ENGINE_S = 30.0
 """Deadline of one call of the docker command on a busy machine."""
@@ -73,7 +73,11 @@ class Container:
             client, output = self._client_for(channel)
             if listener.fileno() in self._waiter.wait((listener.fileno(), client.pidfd), Deadline(ENGINE_S)):
                 self._child = Recorder(
-                    listener.accept()[0], nonce=self._bench.nonce, waiter=self._waiter, seconds=self._init_s, supervisor=self
+                    listener.accept()[0],
+                    nonce=self._bench.nonce,
+                    waiter=self._waiter,
+                    seconds=self._init_s,
+                    supervisor=self,
                 )
         channel.unlink()
         return client, output
@@ -93,7 +97,7 @@ class Container:
         try:
             client = process.spawn(
                 [*words, *self._variables(), self._bench.context.image, *self._contained.words(channel)],
-                environment=dict(self._bench.environment),
+                environment=self._bench.environment,
                 fds={0: null, 1: writing, 2: writing},
             )
         finally:
@@ -109,7 +113,9 @@ class Container:
         return [word for word in [*words, *folders] if word.startswith("/") and not word.startswith("/usr/")]
 
     def _variables(self) -> list[str]:
-        return [word for name, value in self._contained.target.environment.items() for word in ("--env", f"{name}={value}")]
+        return [
+            word for name, value in self._contained.target.environment.items() for word in ("--env", f"{name}={value}")
+        ]
 
     # -- acting
 
@@ -141,7 +147,9 @@ class Container:
         """Return itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Look at everything if the test is failing, then remove the container."""
         if error is not None:
             self._bench.record_failure()

@@ -1,10 +1,11 @@
-"""How the suites drive a container init: start it with a recording child, signal it, wait for its exact status (layer 1)."""
+"""How the suites drive a container init: start it, signal it, wait for its exact status (layer 1)."""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from suites.catalog import Mode, Privilege
@@ -36,7 +37,7 @@ class Init:
 
     @staticmethod
     def offers(target: Target, mode: Mode) -> frozenset[str]:
-        """Return the words that a target's profile offers in a mode: ``child`` or ``group``, ``graceful``, ``adopts``."""
+        """Return what a target's profile offers in a mode: ``child`` or ``group``, ``graceful``, ``adopts``."""
         call = target.call.init
         words = {call.delivery}
         if call.graceful:
@@ -115,7 +116,7 @@ class Run:
         self._bench.launches.append(self)
         with theirs:
             layout = self._layout(theirs.fileno(), terminal, fds)
-            self._given = {inside: os.readlink(f"/proc/self/fd/{ours}") for inside, ours in layout.items()}
+            self._given = {inside: str(Path(f"/proc/self/fd/{ours}").readlink()) for inside, ours in layout.items()}
             try:
                 self.process = self._launch(words, terminal, layout, ignore, environment)
             finally:
@@ -156,14 +157,15 @@ class Run:
             options += ["--session", "--terminal", "0"]
         if ignore:
             options += ["--ignore", ",".join(map(str, ignore))]
+        given = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
         wrap = [word.replace("{evidence}", str(self._bench.evidence)) for word in target.wrap]
-        self._bench.wrappers.update(os.path.basename(word).encode() for word in target.wrap[:1])
+        self._bench.wrappers.update(Path(word).name for word in target.wrap[:1])
         try:
             return launch(
                 [*wrap, *words],
                 payload=self._bench.payload,
                 options=options,
-                environment={**self._bench.environment, **target.environment, **environment},
+                environment={**self._bench.environment, **target.environment, **given},
                 fds=layout,
                 waiter=self._waiter,
             )
@@ -232,7 +234,7 @@ class Run:
         self._bench.note(name, value)
 
     def end_of(self, recorder: Recorder, *, seconds: float | None = None) -> str:
-        """Wait for the end of an orphan that this init has adopted; return ``reaped``, or ``left as a zombie`` past the deadline."""
+        """Wait for the end of an adopted orphan; return ``reaped``, or ``left as a zombie`` past the deadline."""
         deadline = Deadline(seconds or self.init.seconds)
         for _ in ticks(deadline):
             if process.state(recorder.pid) == "":
@@ -255,7 +257,7 @@ class Run:
         return process.state(pid)
 
     def foreground(self, terminal: Terminal) -> str:
-        """Wait until the child's group is in the terminal's foreground; return whose it is: ``the child`` or another."""
+        """Wait until the child's group is in the terminal's foreground; return who is there: ``the child`` or another."""
         for _ in ticks(Deadline(self.init.seconds)):
             if terminal.foreground == self.child.pid:
                 return "the child"

@@ -1,0 +1,96 @@
+"""The launcher is interrupted once, and ends when nox does."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from suites.framework import interruption
+from suites.framework.interruption import INTERRUPTING, PARENT_VARIABLE, Interruption
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 10
+LAUNCHER = """
+import signal
+from suites.framework.interruption import Interruption
+with Interruption():
+    print("ready", flush=True)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+NOX = """
+import os, subprocess, sys
+os.environ["SEATRIAL_NOX"] = str(os.getpid())
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+os.dup2(child.stdout.fileno(), 0)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("number", INTERRUPTING)
+def test_the_first_signal_interrupts_and_the_others_are_ignored(number: signal.Signals) -> None:
+    """Ctrl-C, TERM and HUP raise KeyboardInterrupt once; the cleaning up that follows is not disturbed, nor afterwards."""
+    before = {other: signal.getsignal(other) for other in INTERRUPTING}
+    try:
+        with Interruption():
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+            for other in INTERRUPTING:
+                signal.raise_signal(other)
+        assert {signal.SIG_IGN} == {signal.getsignal(other) for other in INTERRUPTING}
+    finally:
+        for other, handler in before.items():
+            signal.signal(other, handler)
+
+
+def test_without_an_interruption_the_signals_are_given_back() -> None:
+    """Handlers are afterwards what they were before."""
+    before = [signal.getsignal(number) for number in INTERRUPTING]
+    with Interruption():
+        assert before != [signal.getsignal(number) for number in INTERRUPTING]
+    assert before == [signal.getsignal(number) for number in INTERRUPTING]
+
+
+def test_the_death_of_nox_is_an_interruption() -> None:
+    """When the nox that started the launcher is killed, the launcher is interrupted and not left alone."""
+    nox = subprocess.Popen([sys.executable, "-c", NOX, LAUNCHER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert nox.stdout is not None
+    launcher = os.pidfd_open(int(nox.stdout.readline()))
+    nox.wait(SECONDS)
+    nox.stdout.close()
+    assert select.select([launcher], [], [], SECONDS)[0]
+    os.close(launcher)
+
+
+def test_a_nox_that_died_before_that_was_noticed_interrupts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parent that is gone between the two looks is an interruption at once."""
+    parents = iter((7, 1))
+    monkeypatch.setenv(PARENT_VARIABLE, "7")
+    monkeypatch.setattr(interruption.os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(interruption.ctypes, "CDLL", lambda _: FakeLibrary())
+    before = {other: signal.getsignal(other) for other in INTERRUPTING}
+    try:
+        with pytest.raises(KeyboardInterrupt), Interruption():
+            pytest.fail("it went on")
+    finally:
+        for other, handler in before.items():
+            signal.signal(other, handler)
+
+
+class FakeLibrary:
+    """A C library whose prctl does nothing."""
+
+    def prctl(self, *arguments: int) -> int:
+        """Accept the death signal."""
+        assert (interruption.PR_SET_PDEATHSIG, signal.SIGTERM) == arguments[:2]
+        return 0
