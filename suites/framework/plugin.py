@@ -66,13 +66,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: {meaning}")
     if path := config.getoption("--context"):
         context = decode(Context, json.loads(Path(path).read_text()))
-        config.pluginmanager.register(Worker(context, config), "seatrial-worker")
+        config.pluginmanager.register(Worker(context), "seatrial-worker")
 
 
 class Worker:
     """The hooks of one worker; its state lives as long as the pytest session."""
 
-    def __init__(self, context: Context, config: pytest.Config) -> None:
+    def __init__(self, context: Context) -> None:
         """Open the event log and say who this worker is."""
         self._context = context
         self._here: Environment = next(e for e in ENVIRONMENTS if e.name == context.environment)
@@ -405,6 +405,6 @@ def keep_to_ourselves() -> None:
 
 
 def container_id() -> str:
-    """Return the id of the Docker container this process is in, from the files that the engine mounts; empty outside."""
+    """Return the id of the Docker container around this process, from the files that the engine mounts; else nothing."""
     found = re.search(r"/containers/([0-9a-f]{64})/", Path("/proc/self/mountinfo").read_text())
     return found[1] if found else ""

@@ -89,7 +89,8 @@ def user_namespace(bench: Bench) -> Finding:
 def subordinate_ids(bench: Bench) -> Finding:
     """Map a range of ids with newuidmap and newgidmap."""
     trouble = _try(bench, [tool("unshare"), "--user", "--map-root-user", "--map-auto", "true"])
-    remedy = "install uidmap, and give the user a range: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
+    ranges = "--add-subuids 100000-165535 --add-subgids 100000-165535"
+    remedy = f"install uidmap, and give the user a range: sudo usermod {ranges} USER"
     return _finding(Fact.SUBORDINATE_IDS, "unshare --user --map-root-user --map-auto", trouble, remedy)
 
 
@@ -112,10 +113,14 @@ def child_subreaper(bench: Bench) -> Finding:
     )
 
 
-def proc_children(bench: Bench) -> Finding:
+def proc_children(_bench: Bench) -> Finding:
     """Read the file in which the kernel lists a task's children."""
     path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    trouble = "" if path.exists() else f"{path}: no such file"
+    try:
+        path.read_text()
+        trouble = ""
+    except OSError as error:
+        trouble = f"{path}: {error.strerror}"
     return _finding(
         Fact.PROC_CHILDREN, "read /proc/PID/task/TID/children", trouble, "use a kernel built with CONFIG_PROC_CHILDREN"
     )
@@ -170,7 +175,7 @@ def setuid(bench: Bench) -> Finding:
 def limit_in(controller: str, knob: str, fact: Fact) -> Callable[[Bench], Finding]:
     """Return a probe that makes a cgroup below the worker's own and sets a limit in it."""
 
-    def probe(bench: Bench) -> Finding:
+    def probe(_bench: Bench) -> Finding:
         trouble = _limit(controller, knob)
         remedy = "run as root, or delegate the controller (systemd: Delegate=yes)"
         return _finding(fact, f"mkdir in the {controller} cgroup, write {knob}", trouble, remedy)

@@ -166,9 +166,8 @@ def _show(chosen: Sequence[Mutant], results: Sequence[Result], run: RunDirectory
         print(f"{mutant.id:{width}}  {cells}" + (f"  (also {' '.join(others)})" if others else ""))
         print(f"{'':{width}}  {mutant.bug}")
     killers = {case for mutant in chosen for case, verdict in kills(results, mutant).items() if verdict == "killed"}
-    print(
-        f"{len(chosen) - len(red)} of {len(chosen)} mutants killed by every case named for them; {len(killers)} cases kill something"
-    )
+    print(f"{len(chosen) - len(red)} of {len(chosen)} mutants killed by every case named for them")
+    print(f"{len(killers)} cases kill something: {' '.join(sorted(killers))}")
     code = ExitCode.FAILED if red else ExitCode.GREEN
     words = f"FAILED (exit 1): not killed as named: {', '.join(red)}" if red else "PASSED (exit 0)"
     print(f"seatrial: {words} · {run.path}")

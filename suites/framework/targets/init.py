@@ -257,7 +257,7 @@ class Run:
         return process.state(pid)
 
     def foreground(self, terminal: Terminal) -> str:
-        """Wait until the child's group is in the terminal's foreground; return who is there: ``the child`` or another."""
+        """Wait until the child's group is in the terminal's foreground; return who is there."""
         for _ in ticks(Deadline(self.init.seconds)):
             if terminal.foreground == self.child.pid:
                 return "the child"
