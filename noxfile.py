@@ -133,7 +133,8 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+    whole = os.geteuid() == 0 and not session.posargs  # the privileged tests skip for an ordinary user
+    session.run("coverage", "report", *([] if whole else ["--fail-under=0"]))
 
 
 @nox.session

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import _pytest.outcomes
 
@@ -53,6 +53,16 @@ def sight(error: BaseException, *, compared: tuple[object, object] | None) -> Si
         expected, actual = map(text, compared)
         return Sight(message=f"expected {expected}, but {actual}", expected=expected, actual=actual)
     return Sight(message=f"{type(error).__name__}: {error}", blame=False)
+
+
+def without(seen: Sight, nonce: str) -> Sight:
+    """Return the sight with this test's nonce replaced: what is observed must read the same in every run."""
+    return replace(
+        seen,
+        message=seen.message.replace(nonce, "NONCE"),
+        expected=seen.expected.replace(nonce, "NONCE"),
+        actual=seen.actual.replace(nonce, "NONCE"),
+    )
 
 
 def decided(error: BaseException, *, promises: Sequence[Fact]) -> Verdict | None:

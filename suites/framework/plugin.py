@@ -215,6 +215,8 @@ class Worker:
     def _look(self, node: Node, call: pytest.CallInfo[None], error: BaseException, report: Any) -> None:
         """Keep what an exception says; show an expected failure as such in the log too."""
         seen = judgement.sight(error, compared=self._compared)
+        if self._current.bench is not None:
+            seen = judgement.without(seen, self._current.bench.nonce)
         if call.when != "call" and not isinstance(error, Unmet):
             seen = Sight(message=seen.message, blame=False)
         self._current.seen = self._current.seen or seen
@@ -405,6 +407,6 @@ def keep_to_ourselves() -> None:
 
 
 def container_id() -> str:
-    """Return the id of the Docker container around this process, from the files that the engine mounts; else nothing."""
+    """Return the id of the Docker container around this process, from the files that the engine mounts."""
     found = re.search(r"/containers/([0-9a-f]{64})/", Path("/proc/self/mountinfo").read_text())
     return found[1] if found else ""

@@ -135,6 +135,7 @@ class Recorder:
         deadline = Deadline(self.seconds)
         while (record := self._take(kinds)) is None:
             if self.ended:
+                self._waiter.wait(self._supervisor.watch(), deadline)  # an init follows its child: say how, every time
                 raise self._unmet(wanted, "the recording process ended")
             watched = self._supervisor.watch()
             ready = self._waiter.wait((self.channel.fileno(), *watched), deadline)

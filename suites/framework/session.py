@@ -4,102 +4,39 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from suites.catalog import SUITES, Environment, Place, Privilege
-from suites.framework import cases as case_list
+from suites.catalog import SUITES, Environment, Place
 from suites.framework import cleanup, codec, crew, delivery
 from suites.framework.bench import EVIDENCE
-from suites.framework.environments import engine as docker
-from suites.framework.environments import image as images
-from suites.framework.environments import probe
-from suites.framework.environments.container import ContainerDriver
-from suites.framework.environments.driver import Driver, Mount
-from suites.framework.environments.native import NativeDriver
-from suites.framework.environments.run_cgroup import RunCgroup
-from suites.framework.environments.user import User, find_user
-from suites.framework.errors import CannotRunError, ExitCode, InfrastructureError
+from suites.framework.errors import InfrastructureError
 from suites.framework.events import EventLog
-from suites.framework.facts import Fact, Finding
+from suites.framework.facts import Finding
 from suites.framework.keeper import Keeper
-from suites.framework.model import SCHEMA, Context, Limits, Note, Paths, Profile, Selection, Target
+from suites.framework.model import (
+    MISSING,
+    SCHEMA,
+    Context,
+    Ended,
+    Limits,
+    Note,
+    Outcome,
+    Paths,
+    Planned,
+    Selection,
+)
 from suites.framework.options import Options
 from suites.framework.progress import Progress, Tail
-from suites.framework.provisioning import payload as payloads
-from suites.framework.provisioning.cache import Cache
-from suites.framework.provisioning.resolve import Absent, resolve
 from suites.framework.results.rundir import RunDirectory, invoking_user
-from suites.framework.targets.catalogue import load_catalogue
-from suites.framework.targets.profile import check_cases
-
-CHECKOUT = Path(__file__).parents[2]
-FIXTURES = CHECKOUT / "fixtures"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What an environment of this run is made of."""
-
-    here: Environment
-    driver: Driver
-    python: str
-    owner: tuple[int, int] | None
-    """Uid and gid under which workers write, where that is not this process's."""
-    image: images.Image | None
-    engine: docker.Engine | None
-    findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subjects:
-    """The targets of a run, and those that cannot be had."""
-
-    targets: tuple[Target, ...]
-    absent: tuple[Absent, ...]
-    payload: tuple[str, ...]
-    compiler: Finding
-
-
-def subjects(options: Options) -> Subjects:
-    """Resolve and stage the targets, build the payload; UsageError for names, paths and cases that do not exist."""
-    cache = Cache(options.cache)
-    catalogue = load_catalogue(FIXTURES / "targets")
-    known = case_list.load(CHECKOUT)
-    for word in options.cases:
-        case_list.find(known, word)
-    targets, absent = resolve(
-        options.targets,
-        catalogue,
-        base=options.base,
-        cache=cache,
-        fixtures=FIXTURES,
-        offline=options.offline,
-        profile_file=options.profile or own_profile(options, catalogue),
-        target_env=options.target_env,
-        wrap=options.wrap,
-    )
-    ids = {case.id for case in known} | {f"{case.kind}:{case.id}" for case in known}
-    for target in targets:
-        check_cases(target.profile, ids)
-    compiler = payloads.probe_compiler()
-    return Subjects(targets=targets, absent=absent, payload=payloads.payload(FIXTURES, cache=cache), compiler=compiler)
-
-
-def own_profile(options: Options, catalogue: Mapping[str, Profile]) -> Path | None:
-    """Return the user's own seatrial.toml, where there is one beside a target that the catalogue does not know."""
-    path = options.base / "seatrial.toml"
-    names = (re.split(r"[=+]", word, maxsplit=1)[0] for word in options.targets)
-    return path if path.is_file() and any(name not in catalogue for name in names) else None
+from suites.framework.subjects import CHECKOUT, Subjects, failed_nodes, within_reach
+from suites.framework.surroundings import Builder, Surroundings
 
 
 class Session:
@@ -110,26 +47,26 @@ class Session:
         self.options, self.here, self.run, self.stream = options, here, run, stream
         self.limits = Limits()
         self.seen: tuple[Finding, ...] = ()
-        """Host findings so far, for a reader of a refusal."""
+        """Host findings, for a reader of a refusal."""
         self.folder = run.environment(here.name)
         self.scratch = Path(tempfile.gettempdir()) / f"seatrial-{run.path.name}-{here.name}"
 
     def execute(self, found: Subjects) -> None:
         """Run preflight and tests; CannotRunError where this environment cannot run, KeyboardInterrupt after Ctrl-C."""
-        with self._prepared(found) as (around, events, keeper):
-            findings = self._preflight(around, found, keeper)
-            self._test(around, found, findings, events, keeper)
+        with self._prepared(found) as (around, reachable, events, keeper):
+            findings = self._preflight(around, reachable, keeper)
+            self._test(around, reachable, findings, events, keeper)
 
     def examine(self, found: Subjects) -> tuple[Finding, ...]:
         """Return the facts of this environment and of the host as `execute` meets them; try the targets, if any."""
-        with self._prepared(found) as (around, events, keeper):
-            findings = self._preflight(around, found, keeper)
+        with self._prepared(found) as (around, reachable, events, keeper):
+            findings = self._preflight(around, reachable, keeper)
             if found.targets:
-                self._test(around, found, findings, events, keeper)
+                self._test(around, reachable, findings, events, keeper)
         return (*around.findings, *findings)
 
     @contextmanager
-    def _prepared(self, found: Subjects) -> Iterator[tuple[Surroundings, EventLog, Keeper]]:
+    def _prepared(self, found: Subjects) -> Iterator[tuple[Surroundings, Subjects, EventLog, Keeper]]:
         """Make the environment with its keeper and scratch folder; take all of it away again."""
         with ExitStack() as stack:
             keeper = Keeper.start(self.folder / "journal.jsonl")
@@ -141,11 +78,30 @@ class Session:
             if not self.options.keep:
                 stack.callback(self._clean)
             self._say(f"{self.here.name}: preparing")
-            around = stack.enter_context(self._surroundings(keeper, found))
+            around, reachable = self._build(stack, found, keeper)
             delivery.deliver(CHECKOUT, self.scratch)
             events = stack.enter_context(EventLog(self.run.events(self.here.name, "test", "launcher")))
             self._introduce(events, found, around)
-            yield around, events, keeper
+            yield around, reachable, events, keeper
+
+    def _build(self, stack: ExitStack, found: Subjects, keeper: Keeper) -> tuple[Surroundings, Subjects]:
+        """Make the surroundings; return them with the subjects where the workers' user can reach them."""
+        builder = Builder(
+            self.options,
+            self.here,
+            run=self.run.path.name,
+            folder=self.folder,
+            scratch=self.scratch,
+            limits=self.limits,
+            keeper=keeper,
+        )
+        self.labels = builder.labels
+        try:
+            around = stack.enter_context(builder.build(found))
+        finally:
+            self.seen = builder.seen
+        native = self.here.place is Place.NATIVE
+        return around, within_reach(found, self.scratch / "targets") if native and around.owner else found
 
     def _say(self, line: str) -> None:
         self.stream.write(f"{line}\n")
@@ -170,154 +126,13 @@ class Session:
 
     # -- the environment
 
-    @contextmanager
-    def _surroundings(self, keeper: Keeper, found: Subjects) -> Iterator[Surroundings]:
-        """Make the environment's driver; CannotRunError with the remedy where a host fact is missing."""
-        with ExitStack() as stack:
-            engine, image, dockers = self._docker(stack)
-            if self.here.place is Place.NATIVE:
-                yield self._native(stack, keeper, engine, image, dockers)
-            else:
-                yield self._container(stack, keeper, engine, image, dockers, found)
-
-    def _docker(self, stack: ExitStack) -> tuple[docker.Engine | None, images.Image | None, tuple[Finding, ...]]:
-        """Connect to the engine and choose the image; without either say why as findings."""
-        chosen: list[images.Image] = []
-
-        def choose(engine: docker.Engine) -> images.Image:
-            chosen.append(images.choose(engine, name=self.options.image, offline=self.options.offline))
-            return chosen[-1]
-
-        try:
-            engine = stack.enter_context(docker.connect())
-            findings = self._docker_findings(engine, choose)
-        except docker.EngineError as error:
-            words = error.why or str(error)
-            facts = (Fact.DOCKER, Fact.DOCKER_PRIVILEGED, Fact.DOCKER_USER_NAMESPACES)
-            remedy = probe.docker_remedy(words)
-            return (
-                None,
-                None,
-                tuple(
-                    Finding(fact=fact, present=False, probe="connect to the Docker engine", detail=words, remedy=remedy)
-                    for fact in facts
-                ),
-            )
-        return engine, chosen[-1] if chosen else None, findings
-
-    def _docker_findings(self, engine: docker.Engine, choose: probe.Choose) -> tuple[Finding, ...]:
-        answer = Finding(
-            fact=Fact.DOCKER, present=True, probe="connect to the Docker engine", detail=f"Docker {engine.version}"
-        )
-        if self.here.place is Place.CONTAINER:
-            return (answer, *probe.container_findings(engine, choose))
-        choose(engine)
-        return (answer,)
-
-    def _native(
-        self,
-        stack: ExitStack,
-        keeper: Keeper,
-        engine: docker.Engine | None,
-        image: images.Image | None,
-        dockers: tuple[Finding, ...],
-    ) -> Surroundings:
-        root = self.here.privilege is Privilege.ROOT
-        user = find_user(self.options.as_user)
-        account = user if isinstance(user, User) else None
-        findings = (probe.root_finding(self._sudo()), probe.user_finding(user), *dockers)
-        self._need(findings, Fact.ROOT if root else Fact.ORDINARY_USER)
-        wall = probe.wall_finding(None if root else account)
-        self._need((wall,), Fact.NAMESPACE_WALL)
-        workers = self.options.workers or crew.default_workers()
-        together = replace(self.limits, processes=(workers + 1) * self.limits.processes)
-        cgroup = RunCgroup.create(f"{self.run.path.name}-{self.here.name}", together)
-        for path in cgroup.paths:
-            keeper.record(cgroup=str(path))
-        stack.callback(cgroup.remove)
-        self._containers(stack, keeper, engine)
-        places = partial(cgroup.worker, processes=self.limits.processes)
-        driver = NativeDriver(self.here.privilege, limits=self.limits, user=account, cgroups=places, workers=workers)
-        stack.callback(driver.close)
-        other = None if root or account is None or account.uid == os.geteuid() else account
-        return Surroundings(
-            here=self.here,
-            driver=driver,
-            python=delivery.interpreter(other),
-            owner=(other.uid, other.gid) if other else None,
-            image=image,
-            engine=engine,
-            findings=(*findings, wall, *cgroup.findings),
-        )
-
-    def _container(
-        self,
-        stack: ExitStack,
-        keeper: Keeper,
-        engine: docker.Engine | None,
-        image: images.Image | None,
-        findings: tuple[Finding, ...],
-        found: Subjects,
-    ) -> Surroundings:
-        root = self.here.privilege is Privilege.ROOT
-        self._need(findings, Fact.DOCKER)
-        self._need(findings, Fact.DOCKER_PRIVILEGED if root else Fact.DOCKER_USER_NAMESPACES)
-        if engine is None or image is None:
-            raise InfrastructureError("no container image", remedy="use --image NAME")
-        self._containers(stack, keeper, engine)
-        readable = {str(self.scratch), *staged(found)}
-        mounts = [Mount(path=path) for path in sorted(readable)]
-        mounts += [Mount(path=str(self.scratch / "work"), writable=True), Mount(path=str(self.folder), writable=True)]
-        driver = ContainerDriver(
-            self.here.privilege, engine=engine, image=image, run=self.run.path.name, limits=self.limits, mounts=mounts
-        )
-        stack.callback(driver.close)
-        uid, _, gid = image.user.partition(":")
-        owner = None if root else (int(uid), int(gid or uid))
-        return Surroundings(
-            here=self.here,
-            driver=driver,
-            python=image.python,
-            owner=owner,
-            image=image,
-            engine=engine,
-            findings=findings,
-        )
-
-    def _containers(self, stack: ExitStack, keeper: Keeper, engine: docker.Engine | None) -> None:
-        """See to it that no container of this session outlives it."""
-        if engine is not None:
-            keeper.record(containers=self.run.path.name, environment=self.here.name)
-            stack.callback(lambda: engine.remove_labelled(self._labels))
-
-    @property
-    def _labels(self) -> dict[str, str]:
-        """Return what every container of this session is labelled with."""
-        return {cleanup.RUN_LABEL: self.run.path.name, cleanup.ENVIRONMENT_LABEL: self.here.name}
-
-    def _need(self, findings: Sequence[Finding], fact: Fact) -> None:
-        """Raise where a host fact that this environment needs is missing: as a failure if it was promised."""
-        self.seen = tuple(dict.fromkeys((*self.seen, *findings)))
-        missing = next((finding.missing for finding in findings if finding.fact is fact and finding.missing), None)
-        if missing is None:
-            return
-        what = f"{self.here.name} cannot run here"
-        if fact in self.options.promises:
-            raise InfrastructureError(f"{fact} was promised and is missing", why=missing.reason, remedy=missing.remedy)
-        raise CannotRunError(what, why=missing.reason, remedy=missing.remedy)
-
-    def _sudo(self) -> str:
-        """Return the line that starts the same session as root."""
-        words = ["sudo", sys.executable, "-m", "nox", "-s", f"acceptance-{self.here.privilege}({self.here.place})"]
-        given = shlex.split(os.environ.get("SEATRIAL_WORDS", ""))
-        return shlex.join([*words, *(["--", *given] if given else [])])
-
     # -- phases
 
     def _preflight(self, around: Surroundings, found: Subjects, keeper: Keeper) -> tuple[Finding, ...]:
         """Run the preflight phase; return the findings inside the environment."""
         selection = Selection()
         with EventLog(self.run.events(self.here.name, "preflight", "launcher")) as own:
+            self._keep_promises(own, (*around.findings, found.compiler))
             hands = self._phase("preflight", ["suites/preflight"], selection, around, found, (), 1, own, keeper)
         notes = [record.event for record in hands.records if isinstance(record.event, Note)]
         findings = tuple(codec.decode(Finding, note.value) for note in notes if note.name == "finding")
@@ -330,6 +145,25 @@ class Session:
             )
         return findings
 
+    def _keep_promises(self, events: EventLog, findings: Sequence[Finding]) -> None:
+        """Fail for every fact of the host that was promised and is missing."""
+        for finding in findings:
+            if finding.missing is None or finding.fact not in self.options.promises:
+                continue
+            node = f"host::{finding.fact}"
+            title = f"The machine has {finding.fact}, as promised."
+            events.write(Planned(node=node, cases=(), target="", kind="", mode="", title=title, file="host", line=0))
+            events.write(
+                Ended(
+                    node=node,
+                    outcome=Outcome.FAILED,
+                    reason=f"{MISSING}{finding.fact}",
+                    message=f"{finding.fact} was promised and is missing: {finding.detail}; {finding.remedy}",
+                    expected=f"{finding.fact} as promised",
+                    actual=finding.detail,
+                )
+            )
+
     def _test(
         self, around: Surroundings, found: Subjects, findings: tuple[Finding, ...], events: EventLog, keeper: Keeper
     ) -> None:
@@ -339,7 +173,7 @@ class Session:
             cases=options.cases,
             expression=options.expression,
             tier=options.tier,
-            nodes=failed_nodes(options, self.here),
+            nodes=failed_nodes(options, self.here.name),
             repeat=options.repeat,
             exitfirst=options.exitfirst,
             shard=options.shard,
@@ -349,7 +183,7 @@ class Session:
         self._phase("test", folders, selection, around, found, (*around.findings, *findings), workers, events, keeper)
         self._keep_evidence()
         if around.engine is not None:
-            left = around.engine.list_labelled(self._labels)
+            left = around.engine.list_labelled(self.labels)
             events.write(Note(name="leaks", value={"containers": len(left)}))
 
     def _keep_evidence(self) -> None:
@@ -482,36 +316,3 @@ class Session:
             "LANG": "C.UTF-8",
             "NO_COLOR": "1",
         }
-
-
-def staged(found: Subjects) -> set[str]:
-    """Return the folders outside /usr that hold targets, their libraries and the payload."""
-    words = [word for target in found.targets for word in target.argv] + list(found.payload)
-    folders = {str(Path(word).parent) for word in words if word.startswith("/") and not word.startswith("/usr/")}
-    for target in found.targets:
-        folders.update(filter(None, target.environment.get("LD_LIBRARY_PATH", "").split(":")))
-    return {folder for folder in folders if Path(folder).is_dir()}
-
-
-def failed_nodes(options: Options, here: Environment) -> tuple[str, ...]:
-    """Return the nodes of an earlier run that ``--failed`` asks for; CannotRunError where nothing failed."""
-    if options.failed is None:
-        return ()
-    from suites.framework.plugin import bare
-    from suites.framework.results.view import load
-
-    run = RunDirectory.open(
-        options.runs / options.failed if "/" not in options.failed else options.base / options.failed
-    )
-    view = load(run).only(here.name)
-    nodes = tuple(dict.fromkeys(bare(result.node) for result in view.problems if result.phase == "test"))
-    if not nodes:
-        raise CannotRunError(
-            f"nothing failed in {here.name} of {run.path.name}", remedy="leave out --failed to run everything"
-        )
-    return nodes
-
-
-def conclude(run: RunDirectory, here: Environment, code: ExitCode, reason: str = "") -> None:
-    """Write how an environment's session ended, for the noxfile and for `derive`."""
-    run.conclude(here.name, code, reason)

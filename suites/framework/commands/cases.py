@@ -5,7 +5,7 @@ from __future__ import annotations
 from suites.framework import cases as case_list
 from suites.framework.errors import ExitCode
 from suites.framework.options import Options
-from suites.framework.session import CHECKOUT
+from suites.framework.subjects import CHECKOUT
 
 
 def cases(options: Options) -> ExitCode:

@@ -23,7 +23,8 @@ from suites.framework.provisioning.cache import Cache
 from suites.framework.provisioning.debian import Packages, probe_packages
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import load
-from suites.framework.session import CHECKOUT, Session, Subjects, subjects
+from suites.framework.session import Session
+from suites.framework.subjects import CHECKOUT, Subjects, subjects
 
 SMOKE = "EX-02"
 """The case that tells whether a target runs a command at all."""

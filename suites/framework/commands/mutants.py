@@ -24,7 +24,8 @@ from suites.framework.provisioning.staging import stage
 from suites.framework.results.result import Result, Verdict
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import load
-from suites.framework.session import CHECKOUT, FIXTURES, Session, Subjects, subjects
+from suites.framework.session import Session
+from suites.framework.subjects import CHECKOUT, FIXTURES, Subjects, subjects
 
 PREFIX = "mutant:"
 REFERENCE: dict[Kind, str] = {Kind.INIT: "reference"}

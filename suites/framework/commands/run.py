@@ -16,7 +16,8 @@ from suites.framework.results import terminal
 from suites.framework.results.derive import Derived, derive
 from suites.framework.results.result import Result
 from suites.framework.results.rundir import RUN_VARIABLE, RunDirectory, invoking_user
-from suites.framework.session import CHECKOUT, Session, subjects
+from suites.framework.session import Session
+from suites.framework.subjects import CHECKOUT, subjects, with_failed
 
 
 def run(options: Options) -> ExitCode:
@@ -29,6 +30,7 @@ def run(options: Options) -> ExitCode:
         run=os.environ.get(RUN_VARIABLE, ""),
         owner=invoking_user(),
     )
+    options = with_failed(options, current=directory.path.name)
     trouble: SeatrialError | None = None
     interrupted = False
     try:

@@ -122,10 +122,8 @@ class NativeDriver:
 
     def command(self, argv: Sequence[str], *, name: str = "") -> list[str]:
         """Return the whole command line of a worker: what ties it to this process, the wall, and `argv`."""
-        if os.geteuid() == 0:
-            barrier = wall.root_wall(user=self._user)
-        else:
-            barrier = wall.user_wall(processes=self._processes(1))
+        root = os.geteuid() == 0
+        barrier = wall.root_wall(user=self._user) if root else wall.user_wall(processes=self._processes(1))
         front = wall.front(launcher=os.getpid(), processes=self._processes(self._crew + 1), cgroups=self._cgroups(name))
         return [*front, *barrier, *argv]
 

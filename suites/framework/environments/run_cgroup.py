@@ -64,7 +64,7 @@ class RunCgroup:
         return tuple(str(leaf / "cgroup.procs") for leaf in leaves)
 
     def worker(self, name: str, *, processes: int) -> tuple[str, ...]:
-        """Make a worker's own place with its limit of processes; return the ``cgroup.procs`` files to write its pid into."""
+        """Make a worker's own place with its limit of processes; return the ``cgroup.procs`` files to write to."""
         return tuple(str(self._place_of(path, name, processes) / "cgroup.procs") for path in self.paths)
 
     @staticmethod

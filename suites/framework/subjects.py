@@ -1,0 +1,152 @@
+"""What a run is about: the staged targets, those that cannot be had, and the payload (layer 2)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from suites.framework import cases as case_list
+from suites.framework.errors import CannotRunError, UsageError
+from suites.framework.facts import Finding
+from suites.framework.model import Profile, Target
+from suites.framework.options import LATEST, Options
+from suites.framework.plugin import bare
+from suites.framework.provisioning import payload as payloads
+from suites.framework.provisioning.cache import Cache
+from suites.framework.provisioning.resolve import Absent, resolve
+from suites.framework.results.rundir import RunDirectory
+from suites.framework.results.view import load
+from suites.framework.targets.catalogue import load_catalogue
+from suites.framework.targets.profile import check_cases
+
+CHECKOUT = Path(__file__).parents[2]
+FIXTURES = CHECKOUT / "fixtures"
+OWN_PROFILE = "seatrial.toml"
+"""A user's own profile, found where nox was invoked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subjects:
+    """The targets of a run, and those that cannot be had."""
+
+    targets: tuple[Target, ...]
+    absent: tuple[Absent, ...]
+    payload: tuple[str, ...]
+    """Words that start the payload."""
+    compiler: Finding
+
+    @property
+    def folders(self) -> frozenset[str]:
+        """Return the folders outside /usr that hold targets, their libraries and the payload."""
+        words = [word for target in self.targets for word in target.argv] + list(self.payload)
+        found = {str(Path(word).parent) for word in words if word.startswith("/") and not word.startswith("/usr/")}
+        for target in self.targets:
+            found.update(filter(None, target.environment.get("LD_LIBRARY_PATH", "").split(":")))
+        return frozenset(folder for folder in found if Path(folder).is_dir())
+
+    def moved(self, places: Mapping[str, str]) -> Subjects:
+        """Return the same with folders replaced: old place, new place."""
+        return replace(
+            self,
+            targets=tuple(
+                replace(
+                    target,
+                    argv=tuple(_moved(word, places) for word in target.argv),
+                    environment={name: _moved_all(value, places) for name, value in target.environment.items()},
+                )
+                for target in self.targets
+            ),
+            payload=tuple(_moved(word, places) for word in self.payload),
+        )
+
+
+def _moved(word: str, places: Mapping[str, str]) -> str:
+    folder, slash, name = word.rpartition("/")
+    return f"{places[folder]}/{name}" if slash and folder in places else word
+
+
+def _moved_all(value: str, places: Mapping[str, str]) -> str:
+    return ":".join(places.get(part, part) for part in value.split(":"))
+
+
+def subjects(options: Options) -> Subjects:
+    """Resolve and stage the targets, build the payload; UsageError for names, paths and cases that do not exist."""
+    cache = Cache(options.cache)
+    catalogue = load_catalogue(FIXTURES / "targets")
+    known = case_list.load(CHECKOUT)
+    for word in options.cases:
+        case_list.find(known, word)
+    targets, absent = resolve(
+        options.targets,
+        catalogue,
+        base=options.base,
+        cache=cache,
+        fixtures=FIXTURES,
+        offline=options.offline,
+        profile_file=options.profile or own_profile(options, catalogue),
+        target_env=options.target_env,
+        wrap=options.wrap,
+    )
+    ids = {case.id for case in known} | {f"{case.kind}:{case.id}" for case in known}
+    for target in targets:
+        check_cases(target.profile, ids)
+    payload, compiler = payloads.payload(FIXTURES, cache=cache), payloads.probe_compiler()
+    return Subjects(targets=targets, absent=absent, payload=payload, compiler=compiler)
+
+
+def own_profile(options: Options, catalogue: Mapping[str, Profile]) -> Path | None:
+    """Return the user's own seatrial.toml, where there is one beside a target that the catalogue does not know."""
+    path = options.base / OWN_PROFILE
+    names = (re.split(r"[=+]", word, maxsplit=1)[0] for word in options.targets)
+    return path if path.is_file() and any(name not in catalogue for name in names) else None
+
+
+def within_reach(found: Subjects, folder: Path) -> Subjects:
+    """Return the subjects with every folder copied below `folder` that not everybody can enter.
+
+    A cache below a private home serves root, and not the user under whom a rootless worker runs.
+    """
+    closed = sorted(place for place in found.folders if not _open_to_all(Path(place)))
+    places = {place: str(folder / str(number)) for number, place in enumerate(closed)}
+    for place, copy in places.items():
+        shutil.copytree(place, copy)
+        for below, _, _ in os.walk(copy):
+            Path(below).chmod(0o755)
+    return found.moved(places)
+
+
+def _open_to_all(folder: Path) -> bool:
+    return all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
+
+
+# ---- what failed before
+
+
+def with_failed(options: Options, *, current: str) -> Options:
+    """Return the options with ``--failed`` bound to one run directory: the newest but `current` where none is named."""
+    if options.failed is None:
+        return options
+    if options.failed != LATEST:
+        named = options.runs / options.failed if "/" not in options.failed else options.base / options.failed
+        return replace(options, failed=str(RunDirectory.open(named).path))
+    for path in sorted(options.runs.glob("*/run.json"), reverse=True):
+        if not path.parent.is_symlink() and path.parent.name != current:
+            return replace(options, failed=str(RunDirectory.open(path.parent).path))
+    raise UsageError(f"--failed: there is no earlier run in {options.runs}", remedy="run once without it")
+
+
+def failed_nodes(options: Options, environment: str) -> tuple[str, ...]:
+    """Return the nodes of an earlier run that ``--failed`` asks for; CannotRunError where nothing failed."""
+    if options.failed is None:
+        return ()
+    run = RunDirectory.open(Path(options.failed))
+    problems = load(run).only(environment).problems
+    nodes = tuple(dict.fromkeys(bare(result.node) for result in problems if result.is_case and result.target))
+    if not nodes:
+        what = f"nothing failed in {environment} of {run.path.name}"
+        raise CannotRunError(what, remedy="leave out --failed to run everything")
+    return nodes
