@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).parents[1]
 NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -29,7 +29,7 @@ PROMISE_S = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Harm:
-    """What is done to the command: signals to a victim, `after` seconds from its start (or from a worker's first case)."""
+    """What is done to the command: signals to a victim, `after` seconds from its start or from the first case's."""
 
     victim: str
     """``launcher``, ``keeper``, ``wall`` (an unshare of the launcher's), ``worker`` (its pytest) or ``parent``."""
@@ -45,25 +45,27 @@ class Harm:
 class Report:
     """How the command ended and what it left; `code` is minus the number of a signal that killed it."""
 
+    KINDS: ClassVar = ("processes", "mounts", "cgroups", "containers", "files")
+
     pid: int
     code: int | None
     seconds: float
     harmed: bool
     gone_s: float
     """Seconds from the end of the command until no process of it was left."""
+    lasted_s: float = 0.0
+    """Seconds from the blow until no process was left."""
     processes: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    foreground_kept: bool = True
     output: str = ""
 
     @property
     def left(self) -> dict[str, tuple[str, ...]]:
         """Return everything that is left, by kind."""
-        kinds = ("processes", "mounts", "cgroups", "containers", "files")
-        return {kind: tuple(getattr(self, kind)) for kind in kinds if getattr(self, kind)}
+        return {kind: getattr(self, kind) for kind in self.KINDS if getattr(self, kind)}
 
 
 def run(
@@ -79,21 +81,34 @@ def run(
 ) -> Report:
     """Run a command in the net and return its report; `parent` puts a stand-in for nox between."""
     order = {
-        "words": list(words), "run": run_id, "harm": asdict(harm) if harm else None, "parent": parent,
-        "terminal": terminal, "scratch": scratch, "directory": str(directory),
-    }  # fmt: skip
+        "words": list(words),
+        "run": run_id,
+        "harm": asdict(harm) if harm else None,
+        "parent": parent,
+        "terminal": terminal,
+        "scratch": scratch,
+        "directory": str(directory),
+    }
     user = () if os.geteuid() == 0 else ("--user", "--map-current-user")
     given = {**os.environ, **(environment or {}), "SEATRIAL_RUN": run_id, "TMPDIR": scratch}
     for name in ("SEATRIAL_NOX", "SUDO_UID", "SUDO_GID", "CI"):
         given.pop(name, None)
     done = subprocess.run(
         ["unshare", *user, *NAMESPACES, "--", sys.executable, "-m", "tests.safety_net"],
-        input=json.dumps(order), capture_output=True, text=True, cwd=ROOT, env=given, timeout=TOO_LONG_S * 2, check=False,
-    )  # fmt: skip
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=given,
+        timeout=TOO_LONG_S * 2,
+        check=False,
+    )
     if not done.stdout:
         raise AssertionError(f"the net tore ({done.returncode}): {done.stderr[-2000:]}")
-    found = json.loads(done.stdout)
-    return Report(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+    found: dict[str, Any] = json.loads(done.stdout)
+    for key in Report.KINDS:
+        found[key] = tuple(found[key])
+    return Report(**found)
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------
@@ -105,6 +120,7 @@ class Net:
 
     order: dict[str, Any]
     mounts: set[str] = field(default_factory=set)
+    struck: float = 0.0
 
     def report(self) -> dict[str, Any]:
         """Start the command, harm it, see it end, and look around."""
@@ -120,26 +136,35 @@ class Net:
             gone = self.settle()
             output.seek(0)
             text = output.read().decode(errors="replace")
-        kept = terminal is None or foreground(terminal[0]) in (process.pid, os.getpid())
+        if terminal is not None:
+            os.close(terminal[0])
         return {
-            "pid": os.getpid(), "code": code, "seconds": ended - started, "harmed": harmed, "gone_s": gone - ended,
-            "foreground_kept": kept, "output": text, **self.left(),
-        }  # fmt: skip
+            "pid": os.getpid(),
+            "code": code,
+            "seconds": ended - started,
+            "harmed": harmed,
+            "gone_s": gone - ended,
+            "lasted_s": gone - self.struck if harmed else 0.0,
+            "output": text,
+            **self.left(),
+        }
 
     def start(self, output: Any, terminal: tuple[int, int] | None) -> subprocess.Popen[bytes]:
-        """Start the command, with a stand-in for nox or a controlling terminal if asked for."""
-        words = [STAND_IN, *self.order["words"]] if self.order["parent"] else self.order["words"]
-        if self.order["parent"]:
-            words = [sys.executable, "-c", *words]
-        if terminal is not None:  # login_tty(3) as Python: a session of its own with this terminal
-            words = [sys.executable, "-c", LOGIN, *words]
-        return subprocess.Popen(
+        """Start the command, below a stand-in for nox or for the shell of a terminal if asked for."""
+        words = list(self.order["words"])
+        if terminal is not None or self.order["parent"]:
+            words = [sys.executable, "-c", PARENT, *words]
+        process = subprocess.Popen(
             words,
             stdin=terminal[1] if terminal else subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=self.order["directory"],
+            start_new_session=terminal is not None,
         )
+        if terminal is not None:
+            os.close(terminal[1])
+        return process
 
     def harm(self, process: subprocess.Popen[bytes], terminal: tuple[int, int] | None, started: float) -> bool:
         """Wait for the moment; return whether there was anybody left to be harmed."""
@@ -148,11 +173,12 @@ class Net:
             return False
         pidfd = os.pidfd_open(process.pid)
         try:
-            if harm["running"] and not self.running(pidfd, process):
+            if harm["running"] and not self.running(pidfd):
                 return False
             since = time.monotonic() if harm["running"] else started
             if select.select([pidfd], [], [], max(0.0, since + harm["after"] - time.monotonic()))[0]:
                 return False
+            self.struck = time.monotonic()
             if harm["keys"] and terminal:
                 os.write(terminal[0], harm["keys"].encode())
                 return True
@@ -160,7 +186,7 @@ class Net:
         finally:
             os.close(pidfd)
 
-    def running(self, pidfd: int, process: subprocess.Popen[bytes]) -> bool:
+    def running(self, pidfd: int) -> bool:
         """Wait until a case has started."""
         runs = Path(self.order["words"][self.order["words"].index("--runs") + 1], self.order["run"])
         end = time.monotonic() + TOO_LONG_S
@@ -230,18 +256,16 @@ class Net:
         }
 
 
-STAND_IN = """
-import os, subprocess, sys
-os.environ["SEATRIAL_NOX"] = str(os.getpid())
-sys.exit(subprocess.call(sys.argv[1:]))
+TERMINAL_LOST = 99
+PARENT = f"""
+import fcntl, os, signal, subprocess, sys, termios
+signal.signal(signal.SIGINT, lambda *_: None)
+if own := os.isatty(0):
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+code = subprocess.Popen(sys.argv[1:], env={{**os.environ, "SEATRIAL_NOX": str(os.getpid())}}).wait()
+sys.exit({TERMINAL_LOST} if own and os.tcgetpgrp(0) != os.getpgrp() else code)
 """
-LOGIN = """
-import fcntl, os, sys, termios
-if os.getpgrp() != os.getpid():
-    os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
+"""Like nox, the parent of the launcher; like a shell, the owner of a terminal, which it wants to have back."""
 
 
 def others() -> list[int]:
@@ -252,7 +276,8 @@ def others() -> list[int]:
 def children(pid: int) -> list[int]:
     """Return the children of a process."""
     with suppress(OSError):
-        return [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()]
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(word) for task in tasks for word in (task / "children").read_text().split()]
     return []
 
 
@@ -281,13 +306,6 @@ def containers(run_id: str) -> list[str]:
         return []
     words = ["docker", "ps", "--all", "--quiet", "--filter", f"label=seatrial.run={run_id}"]
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()
-
-
-def foreground(master: int) -> int:
-    """Return the foreground process group of a terminal; 0 where it has none any more."""
-    with suppress(OSError):
-        return os.tcgetpgrp(master)
-    return 0
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ os.kill(os.getpid(), 9)
 
 @pytest.mark.parametrize("number", INTERRUPTING)
 def test_the_first_signal_interrupts_and_the_others_are_ignored(number: signal.Signals) -> None:
-    """Ctrl-C, TERM and HUP raise KeyboardInterrupt once; the cleaning up that follows is not disturbed, nor afterwards."""
+    """Ctrl-C, TERM and HUP raise KeyboardInterrupt once; the cleaning up that follows is not disturbed."""
     before = {other: signal.getsignal(other) for other in INTERRUPTING}
     try:
         with Interruption():
@@ -76,8 +76,8 @@ def test_a_nox_that_died_before_that_was_noticed_interrupts_too(monkeypatch: pyt
     """A parent that is gone between the two looks is an interruption at once."""
     parents = iter((7, 1))
     monkeypatch.setenv(PARENT_VARIABLE, "7")
-    monkeypatch.setattr(interruption.os, "getppid", lambda: next(parents))
-    monkeypatch.setattr(interruption.ctypes, "CDLL", lambda _: FakeLibrary())
+    monkeypatch.setattr("suites.framework.interruption.os.getppid", lambda: next(parents))
+    monkeypatch.setattr("suites.framework.interruption.ctypes.CDLL", lambda _: FakeLibrary())
     before = {other: signal.getsignal(other) for other in INTERRUPTING}
     try:
         with pytest.raises(KeyboardInterrupt), Interruption():

@@ -53,7 +53,9 @@ def test_an_exception_says_what_was_seen(
         (
             Lacking(MISSING),
             (Fact.SETUID,),
-            Verdict(outcome=Outcome.SKIPPED, reason="missing:overlay", message="mount: no such device; modprobe overlay"),
+            Verdict(
+                outcome=Outcome.SKIPPED, reason="missing:overlay", message="mount: no such device; modprobe overlay"
+            ),
         ),
         (
             Lacking(MISSING),
@@ -125,14 +127,26 @@ def test_a_control_must_fail_what_it_declares(
         (FAILED, None, CONTROL, True, Outcome.XFAILED, "it never forwards"),
         (FAILED, None, CONTROL, False, Outcome.FAILED, FAILED.message),
         (OTHER, None, CONTROL, True, Outcome.XFAILED, "it never forwards"),
-        (OTHER, KNOWN, None, False, Outcome.FAILED, f"{OTHER.message} (the profile knows another deviation of this case: exit 1)"),
+        (
+            OTHER,
+            KNOWN,
+            None,
+            False,
+            Outcome.FAILED,
+            f"{OTHER.message} (the profile knows another deviation of this case: exit 1)",
+        ),
         (OURS, None, None, False, Outcome.ERRORED, OURS.message),
         (OURS, KNOWN, None, False, Outcome.ERRORED, OURS.message),
         (OURS, None, CONTROL, True, Outcome.ERRORED, OURS.message),
     ],
 )
 def test_every_end_has_its_verdict(
-    seen: Sight | None, deviation: Deviation | None, control: Control | None, declared: bool, outcome: Outcome, message: str
+    seen: Sight | None,
+    deviation: Deviation | None,
+    control: Control | None,
+    declared: bool,
+    outcome: Outcome,
+    message: str,
 ) -> None:
     """Expected failures must come and must match; the harness's own failure excuses and blames nobody."""
     verdict = judge(seen, deviation=deviation, control=control, declared=declared)

@@ -33,7 +33,12 @@ def start(*words: str, payload: Sequence[str] = PAYLOAD, options: Sequence[str] 
     environment = {"PATH": "/usr/bin:/bin"}
     try:
         return launch(
-            words, payload=payload, options=options, environment=environment, fds=dict.fromkeys((0, 1, 2), null), waiter=Waiter()
+            words,
+            payload=payload,
+            options=options,
+            environment=environment,
+            fds=dict.fromkeys((0, 1, 2), null),
+            waiter=Waiter(),
         )
     finally:
         os.close(null)
@@ -41,12 +46,10 @@ def start(*words: str, payload: Sequence[str] = PAYLOAD, options: Sequence[str] 
 
 def refused(*words: str, payload: Sequence[str] = PAYLOAD, options: Sequence[str] = ()) -> tuple[str, str]:
     """Return step and error of a program that was not launched."""
-    try:
+    with pytest.raises(NotLaunched) as caught:
         start(*words, payload=payload, options=options)
-    except NotLaunched as error:
-        assert f"{error.step}: {error.why}" == str(error)
-        return error.step, error.why
-    raise AssertionError("it was launched")
+    assert f"{caught.value.step}: {caught.value.why}" == str(caught.value)
+    return caught.value.step, caught.value.why
 
 
 @pytest.mark.usefixtures("same_descriptors")

@@ -68,7 +68,9 @@ def foreign(path: Path) -> set[str]:
 
 
 def run(*words: str) -> None:
-    done = subprocess.run([sys.executable, "-I", "-S", "-B", "-W", "error", "-c", *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-W", "error", "-c", *words], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -89,7 +91,9 @@ def test_layer_1_needs_only_what_a_worker_has(tmp_path: Path) -> None:
     names = [*LAYER_1, "suites.framework.plugin", *map(name_of, SUITES)]
     lines = [f"import sys; sys.path[:0] = {[str(tmp_path / 'code'), str(tmp_path / 'site')]!r}", "import importlib"]
     lines += [f"for name in {names!r}: importlib.import_module(name)"]
-    lines += ["outside = [n for n, m in sys.modules.items() if str(getattr(m, '__file__', '')).find('site-packages') > 0]"]
+    lines += [
+        "outside = [n for n, m in sys.modules.items() if str(getattr(m, '__file__', '')).find('site-packages') > 0]"
+    ]
     lines += ["assert not outside, outside"]
     run("\n".join(lines))
 
@@ -98,7 +102,8 @@ def test_layer_1_needs_only_what_a_worker_has(tmp_path: Path) -> None:
 def test_delivery_has_nothing_of_the_host(module: str, tmp_path: Path) -> None:
     """The folder in which the last test imports really lacks the libraries of the host side."""
     deliver(ROOT, tmp_path)
-    run(f"import sys; sys.path[:0] = [{str(tmp_path / 'site')!r}]\ntry: import {module}\nexcept ImportError: pass\nelse: sys.exit(1)")
+    site = str(tmp_path / "site")
+    run(f"import sys; sys.path[:0] = [{site!r}]\ntry: import {module}\nexcept ImportError: pass\nelse: sys.exit(1)")
 
 
 @pytest.mark.parametrize("module", FRAMEWORK)

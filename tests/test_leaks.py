@@ -69,6 +69,7 @@ def left(kind: str, *what: str, owner: Owner = Owner.TARGET) -> tuple[Leak, ...]
 def shell(script: str, *left_over: str) -> None:
     """Run a script to its end, and wait until the commands that it leaves to us, its PID 1, are what they become."""
     subprocess.run(["/bin/sh", "-c", script], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    found: list[str] = []
     for _ in ticks(Deadline(SECONDS)):
         found = [process.describe(pid) for pid in process.children(os.getpid())]
         if all(any(line.endswith(f" {words}") for line in found) for words in left_over):
@@ -209,7 +210,7 @@ def test_a_mount_that_withstands_saves_what_is_behind_it(tmp_path: Path) -> None
 
 @walled()
 def test_a_home_that_was_replaced_is_made_again(tmp_path: Path) -> None:
-    """A target that puts a link in the place of its home gets neither what it points to emptied nor a test without home."""
+    """A link in the place of the home is replaced by a home; what it points to is not emptied."""
     scratch, precious = tmp_path / "scratch", tmp_path / "precious"
     scratch.mkdir()
     precious.mkdir()

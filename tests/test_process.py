@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,8 @@ OF_THE_C_LIBRARY = 3 << 31
 """Signals 32 and 33, which glibc's posix_spawn(3) always leaves ignored and no program can use."""
 DESCRIPTORS = """
 import json, os, sys
-found = {n: os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")}
+paths = {n: f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd")}
+found = {n: os.readlink(path) for n, path in paths.items() if os.path.lexists(path)}
 os.write(int(sys.argv[1]), json.dumps(found).encode())
 """
 
@@ -113,15 +114,21 @@ def test_a_program_leads_a_session_with_the_environment_it_was_given() -> None:
     assert (True, ["PATH"]) == (leads, [name for name in names if name != "LC_CTYPE"])
 
 
-@pytest.mark.parametrize("start", [spawn, output_of])
-def test_a_program_that_cannot_be_executed_leaves_no_descriptor(start: object, null: int) -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda words, null: spawn(words, environment={}, fds={0: null}),
+        lambda words, _: output_of(words, environment={}, seconds=SECONDS),
+    ],
+    ids=["spawn", "output_of"],
+)
+def test_a_program_that_cannot_be_executed_leaves_no_descriptor(
+    start: Callable[[list[str], int], object], null: int
+) -> None:
     """A missing program is an OSError, and everything opened for it is closed."""
     before = open_fds()
     with pytest.raises(FileNotFoundError):
-        if start is spawn:
-            spawn(["/nowhere/program"], environment={}, fds={0: null})
-        else:
-            output_of(["/nowhere/program"], environment={}, seconds=SECONDS)
+        start(["/nowhere/program"], null)
     assert before == open_fds()
 
 
@@ -205,6 +212,9 @@ def test_state_and_description_follow_a_process_to_its_end(null: int) -> None:
     assert process.describe(child.pid).startswith(f"{child.pid} parent {os.getpid()} state ")
     child.send(signal.SIGKILL)
     assert select.select([child.pidfd], [], [], SECONDS)[0]
-    assert ("Z", f"{child.pid} parent {os.getpid()} state Z [sleep]") == (process.state(child.pid), process.describe(child.pid))
+    assert ("Z", f"{child.pid} parent {os.getpid()} state Z [sleep]") == (
+        process.state(child.pid),
+        process.describe(child.pid),
+    )
     child.kill()
     assert ("", f"{child.pid} gone") == (process.state(child.pid), process.describe(child.pid))

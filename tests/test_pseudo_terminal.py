@@ -42,7 +42,9 @@ def test_no_program_inherits_a_terminal_by_accident() -> None:
 def test_ctrl_c_reaches_the_foreground_group() -> None:
     """A leader that took the terminal is its foreground, and dies of the key that interrupts."""
     with Terminal() as terminal:
-        leader = spawn([sys.executable, "-I", "-S", "-c", LEADER], environment={}, fds=dict.fromkeys((0, 1, 2), terminal.slave))
+        leader = spawn(
+            [sys.executable, "-I", "-S", "-c", LEADER], environment={}, fds=dict.fromkeys((0, 1, 2), terminal.slave)
+        )
         terminal.close_slave()
         assert select.select([terminal.master], [], [], SECONDS)[0]
         assert b"ready" == os.read(terminal.master, 100)

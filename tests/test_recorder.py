@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from suites.framework.model import Reason
 from suites.framework.observation import Unmet
+from suites.framework.plugin import keep_to_ourselves
 from suites.framework.process import Child, exited, spawn
 from suites.framework.recorder import Record, Recorder, State
 from suites.framework.waiting import Deadline, Waiter
@@ -68,6 +70,7 @@ def ends() -> Iterator[Ends]:
 @pytest.fixture
 def agent() -> Iterator[tuple[Recorder, Child]]:
     """Yield the recorder of a real recording process."""
+    keep_to_ourselves()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     words = [sys.executable, *TWIN[1:], "agent", "7", NONCE, "a word"]
     with theirs:
@@ -95,7 +98,9 @@ def test_a_record_with_another_nonce_does_not_count(ends: Ends) -> None:
     assert ([], 0) == (ends.recorder.log, ends.recorder.pid)
 
 
-@pytest.mark.parametrize("data", [b"hello", b"\xff\xfe", b"[1, 2]", b"7", b"[" * 60000], ids=lambda data: repr(data[:8]))
+@pytest.mark.parametrize(
+    "data", [b"hello", b"\xff\xfe", b"[1, 2]", b"7", b"[" * 60000], ids=lambda data: repr(data[:8])
+)
 def test_what_a_target_writes_into_the_channel_is_no_record(data: bytes, ends: Ends) -> None:
     """Text that is no record is the target's, not an error of the harness; the records behind it count."""
     ends.payload.send(data)
@@ -119,6 +124,18 @@ def test_the_end_of_the_payload_is_no_timeout(ends: Ends) -> None:
     with pytest.raises(Unmet, match="the recording process ended; the init") as caught:
         ends.recorder.next_signal()
     assert caught.value.reason is None
+
+
+def test_the_end_of_the_payload_waits_for_that_of_the_init(ends: Ends) -> None:
+    """An init that follows its child a moment later is said to have ended, in every run the same."""
+    ends.recorder.seconds = SECONDS
+    ends.payload.close()
+    timer = threading.Timer(SHORT, os.eventfd_write, (ends.supervisor.over, 1))
+    timer.start()
+    with pytest.raises(Unmet, match="the recording process ended"):
+        ends.recorder.next_signal()
+    assert 1 == os.eventfd_read(ends.supervisor.over)
+    timer.join()
 
 
 def test_the_end_of_the_init_ends_the_wait(ends: Ends) -> None:

@@ -85,7 +85,7 @@ def test_the_last_slave_of_a_terminal_ends_its_capture() -> None:
     assert -1 == capture.fd
 
 
-def test_a_flood_does_not_keep_the_caller_from_its_deadline(pipe: tuple[int, int]) -> None:
+def test_a_flood_does_not_keep_the_caller_from_its_deadline() -> None:
     """A writer that never stops is drained during the wait, which still ends at its deadline."""
     waiter, never = Waiter(), os.eventfd(0)
     with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as flood:
@@ -99,7 +99,7 @@ def test_a_flood_does_not_keep_the_caller_from_its_deadline(pipe: tuple[int, int
     assert len(capture.data) < 1100
 
 
-def test_wait_returns_what_is_ready(pipe: tuple[int, int]) -> None:
+def test_wait_returns_what_is_ready() -> None:
     """Of several descriptors only the ready ones are returned, at once."""
     ready, never = os.eventfd(1), os.eventfd(0)
     assert (ready,) == Waiter().wait((never, ready), Deadline(SECONDS))

@@ -17,9 +17,21 @@ from typing import ParamSpec
 
 import pytest
 
+from suites.framework.plugin import keep_to_ourselves
+
 ROOT = Path(__file__).parents[1]
 SECONDS = 60
-NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+NAMESPACES = (
+    "--mount",
+    "--uts",
+    "--ipc",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--propagation",
+    "private",
+)
 MAPPED = ("--user", "--map-root-user")
 INITIAL = "0 0 4294967295"
 """The uid_map of the machine's own user namespace (user_namespaces(7))."""
@@ -57,9 +69,24 @@ def behind(
     """Run a module's function behind a wall; fail with what it says."""
     if reason := refusal(user=user):
         pytest.skip(reason)
-    words = [sys.executable, "-B", "-W", "error", "-m", "tests.walled", module, name, pickle.dumps((args, kwargs)).hex()]
+    words = [
+        sys.executable,
+        "-B",
+        "-W",
+        "error",
+        "-m",
+        "tests.walled",
+        module,
+        name,
+        pickle.dumps((args, kwargs)).hex(),
+    ]
     done = subprocess.run(
-        [*_wall(user=user), *before, *words], capture_output=True, text=True, timeout=SECONDS, cwd=ROOT, stdin=subprocess.DEVNULL
+        [*_wall(user=user), *before, *words],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}{done.stderr}"
 
@@ -68,6 +95,7 @@ def main(module: str, name: str, arguments: str) -> None:
     """Run a walled test, after making sure that this is inside."""
     if os.getpid() != 1:
         raise SystemExit("not behind a wall")
+    keep_to_ourselves()
     args, kwargs = pickle.loads(bytes.fromhex(arguments))
     function = getattr(importlib.import_module(module), name)
     getattr(function, "__wrapped__", function)(*args, **kwargs)

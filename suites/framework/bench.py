@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,9 +62,13 @@ class Bench:
         self.notes: list[tuple[str, Any]] = []
         self.failure_evidence: list[Evidence] = []
         self._cleanups: list[Callable[[], None]] = []
-        self._census = leaks.Census(
-            self.home, groups=leaks.own_cgroups(contained=here.place is Place.CONTAINER), is_payload=self._is_payload
-        )
+        self._census = leaks.Census(self.home, groups=self._groups(here), is_payload=self._is_payload)
+
+    @staticmethod
+    @cache
+    def _groups(here: Environment) -> tuple[Path, ...]:
+        """Return the worker's own cgroups, which do not change while it lives."""
+        return leaks.own_cgroups(contained=here.place is Place.CONTAINER)
 
     def note(self, name: str, value: Any) -> None:
         """Keep a measured value for the report; units stand in the name (``forwarding_s``)."""
@@ -143,8 +148,8 @@ class Bench:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             return True
-        if words == [b""]:  # exiting: its memory is gone already, what it was can no longer be known
-            return True
+        if words == [b""]:  # its memory is gone, or not there yet
+            return process.exiting(pid)
         if Path(os.fsdecode(words[0])).name in self.wrappers:
             return True
         return marker in words[:4] and self.nonce.encode() in words

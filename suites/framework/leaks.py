@@ -67,12 +67,12 @@ def own_cgroups(*, contained: bool) -> tuple[Path, ...]:
     return tuple(sorted(folder for folder in folders if contained or folder.name.startswith("seatrial-")))
 
 
-def _fds() -> dict[int, str]:
-    found = {}
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            found[int(name)] = str(Path(f"/proc/self/fd/{name}").readlink())
-    return {number: target for number, target in found.items() if not target.startswith(f"/proc/{os.getpid()}/fd")}
+def _fds() -> frozenset[str]:
+    listing = _open("/proc/self/fd")
+    try:
+        return frozenset(os.listdir(listing)) - {str(listing)}  # its number will be used again
+    finally:
+        os.close(listing)
 
 
 class Census:
@@ -163,8 +163,11 @@ class Census:
         return True
 
     def _descriptors(self) -> tuple[Leak, ...]:
-        added = {number: target for number, target in _fds().items() if number not in self._fds}
-        return tuple(Leak(owner=Owner.HARNESS, kind="descriptors", what=target) for target in added.values())
+        added = []
+        for number in sorted(_fds() - self._fds):
+            with contextlib.suppress(OSError):
+                added.append(str(Path(f"/proc/self/fd/{number}").readlink()))
+        return tuple(Leak(owner=Owner.HARNESS, kind="descriptors", what=target) for target in added)
 
 
 def _open(folder: str | Path, *, above: int | None = None) -> int:

@@ -105,7 +105,8 @@ class Worker:
         for item in items:
             item.stash[NODE] = planning.node(item, self._here)
         chosen = [item for item in items if planning.wanted(item.stash[NODE], self._context, bare(item.nodeid))]
-        kept = [item for item in chosen if self._mine(item, self._shares(chosen))]
+        shares = self._shares(chosen)
+        kept = [item for item in chosen if self._mine(item, shares)]
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         kept.sort(key=lambda item: self._rank(item.stash[NODE]))
         items[:] = kept

@@ -19,6 +19,7 @@ from suites.framework import signals
 from suites.framework.waiting import Capture, Deadline, Waiter
 
 ALL_SIGNALS = tuple(number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
+PF_EXITING = 0x4
 HIGH_FD = 200
 """Source descriptors are moved above this before they are laid out for a child, so that none is overwritten."""
 
@@ -157,9 +158,10 @@ def children(pid: int, *, proc: Path = Path("/proc")) -> tuple[int, ...]:
     """Return the children of all threads of a process (proc_pid_task(5)); empty when it is gone."""
     found: list[int] = []
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for task in sorted((proc / str(pid) / "task").iterdir()):
+        for task in sorted(os.listdir(f"{proc}/{pid}/task")):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread may end, its siblings live on
-                found += map(int, (task / "children").read_text().split())
+                with open(f"{proc}/{pid}/task/{task}/children", "rb") as file:  # noqa: PTH123 -- several times a case
+                    found += map(int, file.read().split())
     return tuple(found)
 
 
@@ -178,6 +180,15 @@ def state(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return chr(text[text.rindex(b")") + 2])
+
+
+def exiting(pid: int) -> bool:
+    """Return whether a process is gone or on its way out (PF_EXITING among the flags of proc_pid_stat(5))."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return bool(int(text[text.rindex(b")") + 2 :].split()[6]) & PF_EXITING)
 
 
 def describe(pid: int) -> str:

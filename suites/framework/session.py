@@ -299,7 +299,7 @@ class Session:
     def _argv(self, python: str, context_file: Path, folders: Sequence[str], context: Context) -> list[str]:
         code = self.scratch / "code"
         words = [python, "-B", "-m", "pytest", "-c", str(code / "pyproject.toml"), f"--rootdir={code}"]
-        words += ["--capture=no", "-p", "no:cacheprovider", f"--context={context_file}"]
+        words += ["--capture=no", "--tb=no", "-p", "no:cacheprovider", f"--context={context_file}"]
         if context.selection.expression:
             words += ["-k", context.selection.expression]
         return [*words, *(str(code / folder) for folder in folders)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import selectors
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from typing import IO
 
 from suites.framework.bench import Bench
@@ -20,7 +20,7 @@ ODD_WORDS = (b"", b"two words", b"$x `y` \\", b"line\nbreak", b"--", b"-g", b"\x
 
 @case("FD-01")
 def test_child_holds_exactly_the_inits_descriptors(init: Init) -> None:
-    """The child holds the descriptors 0, 1, 2 and 7 that the init was started with, the same files, and no other (execve(2)).
+    """The child holds the descriptors 0, 1, 2 and 7 of the init's caller, the same files, and no other (execve(2)).
 
     Why: socket activation and log pipes rely on it.
     By hand:
@@ -57,12 +57,13 @@ def test_close_on_exec_descriptor_stays_out(init: Init, bench: Bench) -> None:
 
     Why: an init that opens /dev/fd of its parent or clears the flag would leak the caller's secrets.
     By hand:
-        python3 -c 'import os, sys; os.open("/etc/passwd", os.O_RDONLY); os.execvp(sys.argv[1], sys.argv[1:])' $INIT ls -l /proc/self/fd
-        # no /etc/passwd
-        # (its appearance is the failure)
+        caller='import os, sys; os.open("/etc/passwd", os.O_RDONLY); os.execvp(sys.argv[1], sys.argv[1:])'
+        python3 -c "$caller" $INIT ls -l /proc/self/fd
+        # no /etc/passwd (its appearance is the failure)
     """
     marked, twin = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("marked", "twin"))
-    bench.own(lambda: (os.close(marked), os.close(twin)) and None)
+    bench.own(lambda: os.close(marked))
+    bench.own(lambda: os.close(twin))
     with init.start(fds={21: twin}) as run:
         files = " ".join(run.child.ready().fds.values())
         assert ("twin", False) == ("twin" if "memfd:twin" in files else "no twin", "memfd:marked" in files)
@@ -91,14 +92,15 @@ def test_pipes_pass_every_byte_and_the_end_of_file(init: Init, bench: Bench) -> 
     with run:
         run.child.ready()
         run.child.tell("copy")
-        assert hashlib.sha256(data).hexdigest() == _exchange(feed, drain, data)
+        same = hashlib.sha256(data).digest() == _exchange(feed, drain, data)
+        assert "the same bytes" == ("the same bytes" if same else "other bytes")
         copied = run.child.next("done")["result"]
         run.child.tell("exit 0")
         assert (MEBIBYTE, exited(0)) == (copied, run.ended())
 
 
-def _exchange(feed: IO[bytes], drain: IO[bytes], data: bytes) -> str:
-    """Write everything to `feed` and close it, read `drain` meanwhile; return the sha256 of as many bytes as were sent."""
+def _exchange(feed: IO[bytes], drain: IO[bytes], data: bytes) -> bytes:
+    """Write everything to `feed` and close it, read `drain` meanwhile; return the sha256 of as many bytes."""
     os.set_blocking(feed.fileno(), False)
     received, unsent, deadline = hashlib.sha256(), memoryview(data), Deadline(20)
     missing = len(data)
@@ -114,7 +116,7 @@ def _exchange(feed: IO[bytes], drain: IO[bytes], data: bytes) -> str:
                 elif not (unsent := _written(key.fd, unsent)):
                     selector.unregister(feed)
                     feed.close()
-    return received.hexdigest()
+    return received.digest()
 
 
 def _written(fd: int, data: memoryview) -> memoryview:
@@ -127,18 +129,18 @@ def _written(fd: int, data: memoryview) -> memoryview:
 
 @case("FD-11")
 def test_arguments_and_environment_arrive_byte_for_byte(init: Init) -> None:
-    """Arguments and variables reach the child byte for byte: empty, spaces, newlines, ``--``, not UTF-8 (execve(2)).
+    r"""Arguments and variables reach the child byte for byte: empty, spaces, newlines, ``--``, not UTF-8 (execve(2)).
 
     Why: a path is bytes, and an init that passes its command through a shell or a string type changes it.
     By hand:
-        $INIT printf '<%s>' '' 'two words' '$x' -- "$(printf 'a\\nb')"
+        $INIT printf '<%s>' '' 'two words' '$x' -- "$(printf 'a\nb')"
         # <><two words><$x><--><a
         # b>
     """
     words = [word.encode() for word in init.recorder_words()]
     with init.start([*words, *ODD_WORDS], environment={b"SEATRIAL_BYTES": b"\xff = \xfe"}) as run:
         state = run.child.ready()
-        assert list(ODD_WORDS) == list(state.argv[-len(ODD_WORDS) :])
+        assert list(ODD_WORDS) == list(state.argv[len(words) :])
         assert [b"SEATRIAL_BYTES=\xff = \xfe"] == [pair for pair in state.environment if pair.startswith(b"SEATRIAL_")]
 
 
@@ -164,8 +166,8 @@ def _bytes(variables: Mapping[str, str]) -> dict[bytes, bytes]:
     return {name.encode(): value.encode() for name, value in variables.items()}
 
 
-def _difference(added: Iterable[bytes], removed: Iterable[bytes], changed: Iterable[bytes]) -> str:
+def _difference(added: Set[bytes], removed: Set[bytes], changed: Set[bytes]) -> str:
     """Return the names alone, as ``added PWD; changed HOME``: a report never shows values."""
     kinds = {"added": added, "removed": removed, "changed": changed}
-    named = {kind: " ".join(sorted(name.decode(errors="backslashreplace") for name in names)) for kind, names in kinds.items()}
-    return "; ".join(f"{kind} {words}" for kind, words in named.items() if words)
+    lists = {kind: b" ".join(sorted(names)).decode(errors="replace") for kind, names in kinds.items() if names}
+    return "; ".join(f"{kind} {names}" for kind, names in lists.items())

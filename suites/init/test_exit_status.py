@@ -13,8 +13,11 @@ from suites.framework.marks import case
 from suites.framework.process import exited
 from suites.framework.signals import name
 from suites.framework.targets.init import Init
+from suites.framework.waiting import Deadline
 
 FAST_RUNS = 200
+FAST_RUNS_S = 20.0
+"""An init that takes long to start is given fewer runs, rather than the time of the cases after it."""
 
 
 @case("EX-01")
@@ -115,12 +118,14 @@ def test_fastest_possible_child_is_never_missed(init: Init) -> None:
         # returns, and prints nothing
         # (a hang is the failure)
     """
-    statuses = set()
-    for _ in range(FAST_RUNS):
+    deadline = Deadline(FAST_RUNS_S)
+    for number in range(1, FAST_RUNS + 1):
         with init.start(init.once(0)) as run:
             run.child.next("once")
-            statuses.add(str(run.ended()))
-    assert {"exit 0"} == statuses
+            assert exited(0) == run.ended()
+            if number == FAST_RUNS or deadline.passed:
+                run.note("runs", number)
+                break
 
 
 @case("EX-09")
@@ -129,7 +134,7 @@ def test_init_ends_with_its_child_though_orphans_live(init: Init) -> None:
 
     Why: one forgotten daemon would keep the container for ever.
     By hand:
-        $INIT sh -c 'setsid sleep 60 >/dev/null 2>&1 & exit 5'
+        $INIT sh -c 'setsid sleep 5 >/dev/null 2>&1 & exit 5'
         echo $?    # 5, at once
         # (waiting for the sleep is the failure)
     """
@@ -147,14 +152,14 @@ def test_stopped_child_is_not_a_dead_child(init: Init) -> None:
 
     Why: an init that asks for stopped children too takes the first for the last.
     By hand:
-        $INIT sleep 60 & sleep 0.1; child=$(pgrep -P $!)
-        kill -STOP $child; sleep 0.1; kill -CONT $child
-        kill -0 $!    # still there
+        $INIT sleep 60 </dev/null & sleep 1; child=$(pgrep -P $!)
+        kill -STOP $child; sleep 0.1; kill -CONT $child; sleep 0.1
+        kill $! && echo still there
     """
     with init.start() as run:
         run.child.ready()
         run.signal(run.child, SIGSTOP)
-        assert "T" == run.state_of(run.child, "T")
+        assert "T" == (run.state_of(run.child, "T") or "gone")
         assert "running" == ("running" if run.stays(0.1) else "ended with the stop")
         run.signal(run.child, SIGCONT)
         run.child.state()

@@ -13,7 +13,7 @@ from suites.framework.targets.init import Init
 
 @case("FA-06")
 def test_init_runs_under_an_init(init: Init) -> None:
-    """An init that is the child of an init passes code and signals on (an image with one, started with `docker run --init`).
+    """An init that is the child of an init passes code and signals on (an image with one, and `docker run --init`).
 
     Why: it is a common accident, and must be a harmless one.
     By hand:

@@ -29,7 +29,7 @@ def test_term_ends_the_whole_tree(init: Init) -> None:
 
     Why: it is the first thing that every `docker stop` does.
     By hand:
-        $INIT sleep 60 &
+        $INIT sleep 60 </dev/null & sleep 1
         kill $!
         wait $!; echo $?    # 143
     """
@@ -47,7 +47,7 @@ def test_term_reaches_the_child_at_once(init: Init) -> None:
 
     Why: the child needs the whole grace period for its own shutdown.
     By hand:
-        $INIT sh -c 'trap "date +%S.%N; exit" TERM; while :; do sleep 0.01; done' &
+        $INIT sh -c 'trap "date +%S.%N; exit" TERM; while :; do sleep 0.01; done' </dev/null & sleep 1
         date +%S.%N; kill $!
         # the two times are close
     """
@@ -67,8 +67,8 @@ def test_child_that_ignores_term_is_killed_after_the_grace_period(init: Init) ->
 
     Why: without escalation a stuck child keeps the container; an early one costs it its data.
     By hand:
-        $INIT --graceful-timeout-secs 1 sh -c 'trap "" TERM; while :; do sleep 0.1; done' &
-        kill $!; time wait $!
+        $INIT sh -c 'trap "" TERM; while :; do sleep 0.1; done' </dev/null & sleep 1    # INIT with a grace of 1 s
+        kill $!; time wait $!; echo $?
         # one second, 137
     """
     with init.start(options=init.graceful(GRACE_S)) as run:
@@ -77,7 +77,7 @@ def test_child_that_ignores_term_is_killed_after_the_grace_period(init: Init) ->
         run.send(SIGTERM)
         assert "TERM" == name(run.child.next_signal()["number"])
         early = sent_at + GRACE_S - 0.05 - time.monotonic()
-        assert "alive before the timeout" == ("alive before the timeout" if run.stays(early) else "killed before the timeout")
+        assert "alive until the timeout" == ("alive until the timeout" if run.stays(early) else "killed before it")
         assert exited(137) == run.ended(within=GRACE_S)
         assert "nobody left" == _left(run)
         run.note("escalation_s", time.monotonic() - sent_at)
@@ -89,7 +89,7 @@ def test_child_that_ends_on_term_ends_the_init_at_once(init: Init) -> None:
 
     Why: a fleet that stops in ten seconds instead of ten milliseconds.
     By hand:
-        $INIT sleep 60 &
+        $INIT sleep 60 </dev/null & sleep 1
         kill $!; time wait $!
         # a few milliseconds
     """
@@ -109,7 +109,7 @@ def test_child_that_cleans_up_on_term_is_given_the_time(init: Init) -> None:
 
     Why: this is what graceful means.
     By hand:
-        $INIT sh -c 'trap "sleep 0.3; echo done; exit 3" TERM; while :; do sleep 0.01; done' &
+        $INIT sh -c 'trap "sleep 0.3; echo done; exit 3" TERM; while :; do sleep 0.01; done' </dev/null & sleep 1
         kill $!; wait $!; echo $?
         # done, 3
     """
@@ -139,7 +139,7 @@ def test_nothing_survives_the_end_of_pid_1(init: Init) -> None:
         run.child.fork("session")
         orphan, _ = run.child.fork("orphan", "session")
         orphan.reparented()
-        assert "child, daemon and orphan" == ("child, daemon and orphan" if len(run.survivors()) == 3 else "fewer")
+        assert "child, daemon and orphan" == ("child, daemon and orphan" if len(run.survivors()) >= 3 else "fewer")
         run.child.tell("exit 0")
         assert exited(0) == run.ended()
         assert "nobody left" == _left(run)
@@ -152,9 +152,9 @@ def test_child_is_dead_when_the_init_has_ended(init: Init) -> None:
 
     Why: an engine that sees the init end starts the next instance beside a survivor.
     By hand:
-        $INIT sh -c 'trap "sleep 0.2; exit 0" TERM; while :; do sleep 0.01; done' & pid=$!
-        kill $pid; wait $pid
-        pgrep -P $pid    # nothing
+        $INIT sh -c 'echo $$ >/tmp/p; trap "sleep 1; exit 0" TERM; while :; do sleep 0.1; done' </dev/null & sleep 1
+        kill $!; wait $!
+        ps -o args= -p $(cat /tmp/p)    # nothing
     """
     with init.start() as run:
         run.child.ready()
@@ -175,7 +175,7 @@ def test_docker_stop_ends_a_default_child_at_once(contained: ContainedInit) -> N
     By hand:
         docker run -d --name t IMAGE $INIT sleep 60
         time docker stop --time 10 t
-        docker wait t    # 143
+        docker wait t; docker rm t    # 143
     """
     with contained.run() as container:
         container.child.ready()
@@ -194,7 +194,7 @@ def test_docker_stop_kills_a_child_that_ignores_term_after_the_timeout(contained
     By hand:
         docker run -d --name t IMAGE $INIT sh -c 'trap "" TERM; while :; do sleep 0.1; done'
         time docker stop --time 3 t
-        docker wait t    # 137
+        docker wait t; docker rm t    # 137
     """
     with contained.run() as container:
         container.child.ready()

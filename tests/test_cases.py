@@ -1,0 +1,118 @@
+"""The list of cases: read from the suites themselves, found by id, explained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from suites.catalog import Mode
+from suites.framework import cases
+from suites.framework.cases import Case
+from suites.framework.errors import UsageError
+from suites.framework.facts import Fact
+
+ROOT = Path(__file__).parents[1]
+PROMISED = """
+SG-01 SG-02 SG-03 SG-04 SG-05 SG-06 SG-07 SG-12 SG-13 SG-15; TM-01 TM-02 TM-03 TM-06 TM-07 TM-10 TM-11 TM-14 TM-15;
+EX-01 EX-02 EX-03 EX-04 EX-05 EX-07 EX-09 EX-11; RP-01 RP-02 RP-05 RP-07 RP-08 RP-10 RP-12; TT-01 TT-03 TT-04 TT-07;
+FD-01 FD-02 FD-04 FD-10 FD-11 FD-13; FA-06 FA-07 FA-08
+"""
+"""The cases of the first suite, as they were asked for."""
+EVERYWHERE = ("root-native", "root-container", "rootless-native", "rootless-container")
+
+
+@pytest.fixture(scope="module")
+def known() -> tuple[Case, ...]:
+    """Return the cases of this checkout."""
+    return cases.load(ROOT)
+
+
+def one(known: tuple[Case, ...], identifier: str) -> Case:
+    (found,) = cases.find(known, identifier)
+    return found
+
+
+def test_the_cases_are_those_that_were_promised(known: tuple[Case, ...]) -> None:
+    """All 47 are there, each once, and no other."""
+    promised = PROMISED.replace(";", " ").split()
+    assert 47 == len(promised)
+    assert sorted(promised) == [case.id for case in known]
+
+
+def test_every_case_explains_itself(known: tuple[Case, ...]) -> None:
+    """Each has a title with its contract, a reason, and instructions."""
+    for case in known:
+        assert case.title.endswith("."), case.id
+        assert case.why, case.id
+        assert case.by_hand, case.id
+        assert (ROOT / case.node.partition("::")[0]).is_file(), case.id
+
+
+def test_modes_environments_and_facts_come_from_the_marks(known: tuple[Case, ...]) -> None:
+    """A case limited to a mode, a privilege or a terminal says so."""
+    assert ((Mode.PLAIN, Mode.PID1), EVERYWHERE) == (one(known, "SG-01").modes, one(known, "SG-01").environments)
+    assert ("rootless-native", "rootless-container") == one(known, "FA-07").environments
+    assert ("root-native", "rootless-native") == one(known, "TM-14").environments
+    assert Fact.DOCKER_COMMAND in one(known, "TM-14").requires
+    assert Fact.PSEUDO_TERMINAL in one(known, "TT-03").requires
+    assert Fact.PID_NAMESPACE in one(known, "TM-10").requires
+
+
+def test_a_case_is_found_by_id_and_by_kind(known: tuple[Case, ...]) -> None:
+    """Both words name the same case."""
+    assert cases.find(known, "SG-01") == cases.find(known, "init:SG-01")
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"), [("sg-01", "did you mean SG-01"), ("SG-99", "did you mean"), ("qqq", "nox -s cases")]
+)
+def test_an_unknown_case_is_a_usage_error(word: str, remedy: str, known: tuple[Case, ...]) -> None:
+    """The message names close ones, or where they are listed."""
+    with pytest.raises(UsageError, match=f"unknown case {word}") as caught:
+        cases.find(known, word)
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("documentation", "expected"),
+    [
+        ("", ("", "", "")),
+        ("Title.", ("Title.", "", "")),
+        ("Title.\n\nWhy: because\nit is so.\nBy hand:\n    a\n      b\n", ("Title.", "because\nit is so.", "a\n  b")),
+        ("Title.\nBy hand:\n    a", ("Title.", "", "a")),
+    ],
+)
+def test_a_docstring_is_taken_apart(documentation: str, expected: tuple[str, str, str]) -> None:
+    """Title, reason and instructions, whichever of them are there."""
+    assert expected == cases.described(documentation)
+
+
+def test_the_list_is_one_json_document(known: tuple[Case, ...]) -> None:
+    """With a schema number, and each case's fields."""
+    document = json.loads(cases.as_json(known))
+    assert (1, 47) == (document["schema"], len(document["cases"]))
+    assert {"id", "kind", "title", "node", "requires", "environments"} <= document["cases"][0].keys()
+
+
+def test_the_table_has_a_line_for_each(known: tuple[Case, ...]) -> None:
+    """Kind, id, modes and title."""
+    lines = cases.as_table(known).splitlines()
+    assert 47 == len(lines)
+    assert any(line.split()[:3] == ["init", "SG-01", "plain/pid1"] for line in lines)
+
+
+def test_an_explanation_has_everything(known: tuple[Case, ...]) -> None:
+    """Reason, instructions, needs and the test that shows it."""
+    text = cases.explained(one(known, "TT-03"))
+    for words in (
+        "init TT-03: ",
+        "Why: ",
+        "By hand:",
+        "Modes: plain, pid1.",
+        "Needs: pseudo-terminal",
+        "test_terminal.py::",
+    ):
+        assert words in text
+    assert "Needs: nothing special" in cases.explained(one(known, "TT-01"))

@@ -1,0 +1,262 @@
+"""Each fact of an environment is found where it holds, and is found missing where it was really taken away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from suites.catalog import Place, Privilege
+from suites.framework import cgroups, probes, process
+from suites.framework.environments.engine import EngineError, connect
+from suites.framework.environments.image import host_image
+from suites.framework.facts import Fact, Finding
+from tests.contexts import bench
+from tests.walled import behind, forbid_user_namespaces, mount, walled
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: run the tests as root")
+WITHOUT_ADMIN = ("setpriv", "--bounding-set=-sys_admin", "--")
+WITHOUT_SETUID = ("setpriv", "--bounding-set=-setuid", "--")
+
+
+def nothing() -> None:
+    """Leave the machine as it is."""
+
+
+def give_ranges() -> None:
+    """Give root a range of subordinate ids, in this mount namespace."""
+    ranges = Path("/run/ranges")
+    mount("-t", "tmpfs", "tmpfs", "/run")
+    ranges.write_text("root:100000:65536\n")
+    mount("--bind", ranges, "/etc/subuid")
+    mount("--bind", ranges, "/etc/subgid")
+
+
+def take_newuidmap() -> None:
+    """Put something that is no program in the place of newuidmap; the ranges are there."""
+    give_ranges()
+    mount("--bind", "/etc/subuid", "/usr/bin/newuidmap")
+
+
+def take_ranges() -> None:
+    """Leave no range of subordinate ids."""
+    mount("--bind", os.devnull, "/etc/subuid")
+
+
+def take_proc_children() -> None:
+    """Cover the folder of the main thread."""
+    mount("-t", "tmpfs", "tmpfs", f"/proc/{os.getpid()}/task/{os.getpid()}")
+
+
+def take_terminals() -> None:
+    """Cover the folder of the pseudo-terminals."""
+    mount("-t", "tmpfs", "tmpfs", "/dev/pts")
+
+
+def take_cgroups() -> None:
+    """Make every hierarchy read-only, in this mount namespace."""
+    for folder in set(cgroups.memberships().values()):
+        mount("--bind", folder, folder)
+        mount("-o", "remount,bind,ro", folder)
+
+
+def unmount_cgroups() -> None:
+    """Leave no hierarchy at all, in this mount namespace."""
+    rows = Path("/proc/self/mountinfo").read_text().splitlines()
+    for point in (row.split()[4] for row in reversed(rows) if " - cgroup" in row):
+        subprocess.run(["umount", "--lazy", point], check=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """How a fact is made untrue, and a word of what its probe then says."""
+
+    says: str
+    take: Callable[[], None] = nothing
+    before: tuple[str, ...] = ()
+    user: bool = False
+    privilege: Privilege = Privilege.ROOT
+
+
+PRESENT: dict[Fact, Callable[[], None]] = {
+    Fact.PID_NAMESPACE: nothing,
+    Fact.USER_NAMESPACE: nothing,
+    Fact.SUBORDINATE_IDS: give_ranges,
+    Fact.CHILD_SUBREAPER: nothing,
+    Fact.PROC_CHILDREN: nothing,
+    Fact.PSEUDO_TERMINAL: nothing,
+    Fact.CGROUP_PIDS: nothing,
+    Fact.CGROUP_MEMORY: nothing,
+    Fact.OVERLAY: nothing,
+    Fact.SETUID: nothing,
+}
+"""What must be prepared so that a fact holds behind the wall of root, on a machine that has it."""
+TAKEN: dict[str, tuple[Fact, Taken]] = {
+    "no capability": (Fact.PID_NAMESPACE, Taken(before=WITHOUT_ADMIN, says="unshare: Operation not permitted")),
+    "no user namespaces": (
+        Fact.PID_NAMESPACE,
+        Taken(take=forbid_user_namespaces, user=True, privilege=Privilege.ROOTLESS, says="unshare: No space left"),
+    ),
+    "limit of 0": (Fact.USER_NAMESPACE, Taken(take=forbid_user_namespaces, user=True, says="No space left")),
+    "no newuidmap": (Fact.SUBORDINATE_IDS, Taken(take=take_newuidmap, says="newuidmap")),
+    "no range": (Fact.SUBORDINATE_IDS, Taken(take=take_ranges, says="subuid")),
+    "covered": (Fact.PROC_CHILDREN, Taken(take=take_proc_children, says="children: No such file or directory")),
+    "no devpts": (Fact.PSEUDO_TERMINAL, Taken(take=take_terminals, says="out of pty devices")),
+    "read-only pids": (Fact.CGROUP_PIDS, Taken(take=take_cgroups, says="Read-only file system")),
+    "no pids hierarchy": (Fact.CGROUP_PIDS, Taken(take=unmount_cgroups, says="has the pids controller")),
+    "read-only memory": (Fact.CGROUP_MEMORY, Taken(take=take_cgroups, says="Read-only file system")),
+    "no memory hierarchy": (Fact.CGROUP_MEMORY, Taken(take=unmount_cgroups, says="has the memory controller")),
+    "no right to mount": (Fact.OVERLAY, Taken(before=WITHOUT_ADMIN, says="unshare failed: Operation not permitted")),
+    "no user namespace": (
+        Fact.OVERLAY,
+        Taken(take=forbid_user_namespaces, user=True, privilege=Privilege.ROOTLESS, says="No space left"),
+    ),
+    "no setuid": (Fact.SETUID, Taken(before=WITHOUT_SETUID, says="PermissionError")),
+}
+"""Each way in which a fact is taken away."""
+ELSEWHERE = {Fact.CHILD_SUBREAPER, Fact.DOCKER_COMMAND}
+"""Facts that are taken away in tests of their own."""
+
+
+def test_every_fact_is_taken_away() -> None:
+    """No probe is without a test in which its fact holds and one in which it does not."""
+    assert probes.PROBES.keys() == {fact for fact, _ in TAKEN.values()} | ELSEWHERE
+    assert probes.PROBES.keys() == PRESENT.keys() | {Fact.DOCKER_COMMAND}
+
+
+@AS_ROOT
+@pytest.mark.parametrize("fact", PRESENT, ids=str)
+def test_a_fact_that_holds_is_found(fact: Fact, tmp_path: Path) -> None:
+    """Behind the wall of root the operation succeeds, and nothing is left of it."""
+    behind(__name__, "look_where_it_holds", (fact, tmp_path), {}, before=(), user=False)
+
+
+def look_where_it_holds(fact: Fact, folder: Path) -> None:
+    """Probe a fact, in the way that its environment does."""
+    PRESENT[fact]()
+    made = bench(folder)
+    before = os.listdir("/proc/self/fd")
+    found = probes.PROBES[fact](made)
+    assert (fact, True, "", "") == (found.fact, found.present, found.detail, found.remedy), found
+    assert found.missing is None
+    assert before == os.listdir("/proc/self/fd")
+    assert () == process.children(os.getpid())
+
+
+@AS_ROOT
+@pytest.mark.parametrize("how", TAKEN)
+def test_a_fact_that_was_taken_away_is_missing(how: str, tmp_path: Path) -> None:
+    """The probe says what it did, what it saw and what would help."""
+    taken = TAKEN[how][1]
+    behind(__name__, "look_where_it_was_taken", (how, tmp_path), {}, before=taken.before, user=taken.user)
+
+
+def look_where_it_was_taken(how: str, folder: Path) -> None:
+    """Take a fact away, then probe it."""
+    fact, taken = TAKEN[how]
+    taken.take()
+    made = bench(folder, privilege=taken.privilege)
+    before = os.listdir("/proc/self/fd")
+    found = probes.PROBES[fact](made)
+    assert not found.present
+    assert taken.says in found.detail, found
+    assert found.remedy
+    assert found.missing is not None
+    assert found.missing.reason.startswith(found.probe)
+    assert before == os.listdir("/proc/self/fd")
+
+
+@walled()
+def test_a_worker_that_is_not_pid_1_adopts_nobody(tmp_path: Path) -> None:
+    """A process that is neither PID 1 nor a subreaper loses its orphans, and says so."""
+    reading, writing = os.pipe()
+    if (pid := os.fork()) == 0:
+        found = probes.child_subreaper(bench(tmp_path))
+        os.write(writing, f"{found.present} {found.detail}; {found.remedy}".encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    expected = "False another process adopted it; run the worker as PID 1 of a namespace"
+    assert expected == os.read(reading, 1000).decode()
+
+
+@AS_ROOT
+def test_the_rootless_way_is_probed_as_such(tmp_path: Path) -> None:
+    """As an ordinary user a PID namespace and an overlay are made inside a user namespace."""
+    behind(__name__, "look_as_a_user", (tmp_path,), {}, before=(), user=True)
+
+
+def look_as_a_user(folder: Path) -> None:
+    """Probe what a rootless worker needs, as mapped root that may make further namespaces."""
+    for fact in (Fact.PID_NAMESPACE, Fact.OVERLAY, Fact.USER_NAMESPACE):
+        found = probes.PROBES[fact](bench(folder, privilege=Privilege.ROOTLESS))
+        assert found.present, found
+    assert "--user" in probes.pid_namespace(bench(folder, privilege=Privilege.ROOTLESS)).probe
+
+
+def docker_finding(folder: Path) -> Finding:
+    """Probe the docker command with the image that is made of this machine."""
+    try:
+        with connect() as engine:
+            image = host_image(engine)
+    except EngineError as error:
+        pytest.skip(f"no Docker engine: {error}")
+    return look_for_docker(folder, image.name, tuple(mounted.path for mounted in image.mounts))
+
+
+def look_for_docker(folder: Path, image: str, mounts: tuple[str, ...], take: str = "") -> Finding:
+    """Probe the docker command with an image, after something was taken away."""
+    if take:
+        mount("--bind", os.devnull, take)
+    found = probes.docker_command(bench(folder, image=image, image_mounts=mounts))
+    assert not (take and found.present), found
+    return found
+
+
+def test_the_docker_command_is_found_where_it_works(tmp_path: Path) -> None:
+    """A container was really run."""
+    found = docker_finding(tmp_path)
+    assert found.present, found
+
+
+@pytest.mark.skipif(not os.access(probes.tool("docker"), os.X_OK), reason="needs the docker command")
+def test_the_docker_command_is_missing_without_its_engine(tmp_path: Path) -> None:
+    """A socket that is covered, or a command that is no program, is told apart from a container that ran."""
+    docker_finding(tmp_path)
+    places = [os.path.realpath("/var/run/docker.sock"), os.path.realpath(probes.tool("docker"))]
+    for place in places:
+        behind(__name__, "look_for_docker", (tmp_path, "image", (), place), {}, before=(), user=False)
+
+
+def test_without_an_image_no_container_is_started(tmp_path: Path) -> None:
+    """A run without image has no docker cases, and says what would give it one."""
+    found = probes.docker_command(bench(tmp_path))
+    assert (False, "no container image for this run") == (found.present, found.detail)
+    assert "Docker engine" in found.remedy
+
+
+def test_a_probe_whose_program_hangs_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that does not end within the time is the trouble."""
+    monkeypatch.setattr(probes, "PROBE_S", 0.1)
+    assert "no end within 0.1 s" == probes._try(bench(tmp_path), ["/bin/sleep", "60"])
+
+
+def test_a_probe_whose_program_is_not_there_says_so(tmp_path: Path) -> None:
+    """A missing program is the trouble, and its path is named."""
+    assert "/nowhere/x: No such file or directory" == probes._try(bench(tmp_path), ["/nowhere/x"])
+    assert "exit 3" == probes._try(bench(tmp_path), ["/bin/sh", "-c", "exit 3"])
+
+
+def test_containers_do_not_probe_the_docker_command() -> None:
+    """Inside a container there is no engine to talk to; everything else is probed everywhere."""
+    assert set(probes.PROBES) == set(probes.applicable(Place.NATIVE))
+    assert set(probes.PROBES) - {Fact.DOCKER_COMMAND} == set(probes.applicable(Place.CONTAINER))
+
+
+def test_a_tool_is_named_even_where_it_is_not() -> None:
+    """A program of the system is found by its path; one that is nowhere still has a name to complain about."""
+    assert "/usr/bin/unshare" == probes.tool("unshare")
+    assert "/usr/bin/no-such-tool" == probes.tool("no-such-tool")
