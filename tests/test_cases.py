@@ -60,6 +60,15 @@ def test_modes_environments_and_facts_come_from_the_marks(known: tuple[Case, ...
     assert Fact.PID_NAMESPACE in one(known, "TM-10").requires
 
 
+def test_a_tier_is_read(tmp_path: Path) -> None:
+    """A case without the mark is in the first tier, one with several is in the highest."""
+    folder = tmp_path / "suites/init"
+    folder.mkdir(parents=True)
+    marked = ["@case('A')\ndef test_a(): pass", "@tier(2)\n@tier(4)\n@case('B')\ndef test_b(): pass"]
+    (folder / "test_x.py").write_text("\n".join(["from suites.framework.marks import case, tier", *marked]))
+    assert [("A", 1), ("B", 4)] == [(found.id, found.tier) for found in cases.load(tmp_path)]
+
+
 def test_a_case_is_found_by_id_and_by_kind(known: tuple[Case, ...]) -> None:
     """Both words name the same case."""
     assert cases.find(known, "SG-01") == cases.find(known, "init:SG-01")

@@ -46,8 +46,15 @@ class FakeWorker:
     told: list[str] = field(default_factory=list)
     over: int = field(default_factory=lambda: os.eventfd(0, os.EFD_NONBLOCK))
 
+    looks: int = 0
+    """How often it is looked at after a kill before it is over."""
+
     def fileno(self) -> int:
         """Return what becomes readable at the end."""
+        if "kill" in self.told and self.looks >= 0:
+            self.looks -= 1
+            if self.looks < 0:
+                self.finish()
         return self.over
 
     def finish(self) -> None:
@@ -64,7 +71,6 @@ class FakeWorker:
         """End in any case."""
         self.told.append("kill")
         self.how = KILLED
-        self.finish()
 
     def end(self) -> WorkerEnd:
         """Return how it ended."""
@@ -152,7 +158,7 @@ def test_the_last_words_of_a_broken_worker_are_kept(end: WorkerEnd, scene: Calla
 def test_a_node_that_takes_too_long_ends_its_worker_alone(scene: Callable[..., Scene]) -> None:
     """It is killed once, called a timeout, and the node is named; the others go on."""
     here = scene(node_s=5.0)
-    stuck = here.add(FakeWorker(), planned("stuck"), Started(node="stuck"))
+    stuck = here.add(FakeWorker(looks=20), planned("stuck"), Started(node="stuck"))
     here.hands.clock = clock = Clock()
     here.hands.members[0].since = 0.0
     other = FakeWorker()

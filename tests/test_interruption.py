@@ -35,6 +35,18 @@ print(child.pid, flush=True)
 os.dup2(child.stdout.fileno(), 0)
 os.kill(os.getpid(), 9)
 """
+ORPHAN = """
+import ctypes, signal
+from suites.framework.interruption import Interruption, follow_to_death
+PR_GET_PDEATHSIG, found = 2, ctypes.c_int(-1)
+with Interruption():
+    try:
+        follow_to_death(9)
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(found), 0, 0, 0)
+        print(found.value)
+"""
 
 
 @pytest.mark.parametrize("number", INTERRUPTING)
@@ -61,8 +73,8 @@ def test_without_an_interruption_the_signals_are_given_back() -> None:
     assert before == [signal.getsignal(number) for number in INTERRUPTING]
 
 
-def test_the_death_of_nox_is_an_interruption() -> None:
-    """When the nox that started the launcher is killed, the launcher is interrupted and not left alone."""
+def test_the_launcher_dies_with_nox() -> None:
+    """When the nox that started the launcher is killed, the launcher does not go on alone."""
     nox = subprocess.Popen([sys.executable, "-c", NOX, LAUNCHER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert nox.stdout is not None
     launcher = os.pidfd_open(int(nox.stdout.readline()))
@@ -72,19 +84,16 @@ def test_the_death_of_nox_is_an_interruption() -> None:
     os.close(launcher)
 
 
-def test_a_nox_that_died_before_that_was_noticed_interrupts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A parent that is gone between the two looks is an interruption at once."""
+def test_a_nox_that_died_before_that_was_noticed_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parent that is gone between the two looks is noticed at once."""
     parents = iter((7, 1))
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr("suites.framework.interruption.os.kill", lambda *call: killed.append(call))
     monkeypatch.setenv(PARENT_VARIABLE, "7")
     monkeypatch.setattr("suites.framework.interruption.os.getppid", lambda: next(parents))
     monkeypatch.setattr("suites.framework.interruption.ctypes.CDLL", lambda _: FakeLibrary())
-    before = {other: signal.getsignal(other) for other in INTERRUPTING}
-    try:
-        with pytest.raises(KeyboardInterrupt), Interruption():
-            pytest.fail("it went on")
-    finally:
-        for other, handler in before.items():
-            signal.signal(other, handler)
+    with Interruption():
+        assert [(os.getpid(), signal.SIGKILL)] == killed
 
 
 class FakeLibrary:
@@ -92,5 +101,11 @@ class FakeLibrary:
 
     def prctl(self, *arguments: int) -> int:
         """Accept the death signal."""
-        assert (interruption.PR_SET_PDEATHSIG, signal.SIGTERM) == arguments[:2]
+        assert (interruption.PR_SET_PDEATHSIG, signal.SIGKILL) == arguments[:2]
         return 0
+
+
+def test_an_interrupted_launcher_outlives_nox() -> None:
+    """A nox that stops waiting at the second Ctrl-C does not take along a launcher that is cleaning up by then."""
+    done = subprocess.run([sys.executable, "-c", ORPHAN], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "0" == done.stdout.strip()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from suites.framework import process
-from suites.framework.plugin import keep_to_ourselves
+from suites.framework.identity import keep_to_ourselves
 from suites.framework.process import Child, Status, exited, killed, output_of, spawn
 from suites.framework.waiting import Capture, Deadline, Waiter
 
@@ -90,6 +90,19 @@ def test_descriptors_can_change_places() -> None:
     first, second = os.memfd_create("first"), os.memfd_create("second")
     found = json.loads(said([sys.executable, "-I", "-S", "-c", DESCRIPTORS, "1"], 1, {first: second, second: first}))
     assert ["second", "first"] == [found[str(fd)].split(":")[1].split(" ")[0] for fd in (first, second)]
+    os.close(first)
+    os.close(second)
+
+
+def test_the_next_free_numbers_can_be_laid_out_too() -> None:
+    """Numbers that are free here, and would be taken by copies made for the layout, arrive as they were meant."""
+    first, second = os.memfd_create("first"), os.memfd_create("second")
+    free = os.dup(second)
+    os.close(free)
+    layout = {free + 2: first, free + 1: second, free: first}
+    found = json.loads(said([sys.executable, "-I", "-S", "-c", DESCRIPTORS, "1"], 1, layout))
+    names = [found[str(fd)].split(":")[1].split(" ")[0] for fd in (free, free + 1, free + 2)]
+    assert ["first", "second", "first"] == names
     os.close(first)
     os.close(second)
 

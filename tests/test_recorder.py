@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from suites.framework.model import Reason
 from suites.framework.observation import Unmet
-from suites.framework.plugin import keep_to_ourselves
+from suites.framework.identity import keep_to_ourselves
 from suites.framework.process import Child, exited, spawn
 from suites.framework.recorder import Record, Recorder, State
 from suites.framework.waiting import Deadline, Waiter
@@ -29,7 +30,7 @@ SHORT, SECONDS = 0.05, 10.0
 class FakeSupervisor:
     """A program under test that has ended as soon as `over` is readable."""
 
-    over: int = field(default_factory=lambda: os.eventfd(0))
+    over: int = field(default_factory=lambda: os.eventfd(0, os.EFD_NONBLOCK))
     crash: Reason | None = None
 
     def watch(self) -> tuple[int, ...]:
@@ -154,10 +155,34 @@ def test_a_last_record_counts_although_the_init_has_ended(ends: Ends) -> None:
     assert 15 == ends.recorder.next_signal()["number"]
 
 
+def test_a_last_record_that_comes_with_the_news_of_the_end_counts(ends: Ends) -> None:
+    """A record that arrives between the notice of the init's end and a second look is not lost."""
+
+    class Late(Waiter):
+        """Sees the end of the init before the record that was there first."""
+
+        def wait(self, fds: Iterable[int], deadline: Deadline, *, events: int = select.POLLIN) -> tuple[int, ...]:
+            """Overlook the channel, the first time."""
+            ready = super().wait(fds, deadline, events=events)
+            first, self.__class__ = tuple(fd for fd in ready if fd == ends.supervisor.over), Waiter  # type: ignore[assignment]
+            return first
+
+    os.eventfd_write(ends.supervisor.over, 1)
+    ends.write("signal", number=15)
+    ends.recorder._waiter = Late()
+    assert 15 == ends.recorder.next_signal()["number"]
+
+
 def test_the_pid_is_the_kernels_word(ends: Ends) -> None:
     """The sender's pid is what the kernel says, not what the record claims, and stays that of the first record."""
     ends.write("signal", number=1)
     assert 5 == ends.recorder.next_signal()["pid"]
+    assert os.getpid() == ends.recorder.pid
+    if (other := os.fork()) == 0:
+        ends.write("signal", number=2)
+        os._exit(0)
+    os.waitpid(other, 0)
+    assert 2 == ends.recorder.next_signal()["number"]
     assert os.getpid() == ends.recorder.pid
 
 

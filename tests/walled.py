@@ -17,7 +17,7 @@ from typing import ParamSpec
 
 import pytest
 
-from suites.framework.plugin import keep_to_ourselves
+from suites.framework.identity import keep_to_ourselves
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 60

@@ -15,11 +15,13 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from suites.catalog import Place
 from suites.framework.cleanup import (
     await_death,
     kill_process,
@@ -28,12 +30,12 @@ from suites.framework.cleanup import (
     start_time,
 )
 from suites.framework.environments.run_cgroup import remove_cgroup
+from suites.framework.errors import SeatrialError
 
 ROOT = Path(__file__).parents[2]
 """The folder that holds ``suites``."""
 DONE = b"done"
 FINISH_S = 5.0
-REPORT_S = 60.0
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 Entry = dict[str, Any]
@@ -99,13 +101,24 @@ def clean(entries: Iterable[Entry]) -> Iterator[str]:
     """Remove what the entries of a journal name, and yield what could not be removed.
 
     ``process`` with ``start``, ``containers`` (a run, with an optional ``environment``), ``cgroup``, ``scratch``,
-    ``derive`` (a run directory): in this order, whatever the journal's own is.
+    ``derive`` (a run directory): in this order, whatever the journal's own is. Only containers that are no workers
+    are removed meanwhile, because engines take their time.
     """
-    recorded = list(entries)
-    for kind, action in ACTIONS.items():
-        for entry in recorded:
-            if kind in entry and (problem := _attempt(action, entry)):
-                yield problem
+    recorded, problems = list(entries), list[str]()
+    removal = threading.Thread(target=lambda: problems.extend(_all("containers", recorded)))
+    removal.start()
+    problems += _all("process", recorded)
+    if any(not str(entry.get("environment", "")).endswith(Place.NATIVE) for entry in recorded if "containers" in entry):
+        removal.join()
+    for kind in ("cgroup", "scratch", "derive"):
+        problems += _all(kind, recorded)
+    removal.join()
+    yield from problems
+
+
+def _all(kind: str, entries: Iterable[Entry]) -> list[str]:
+    action = ACTIONS[kind]
+    return [problem for entry in entries if kind in entry and (problem := _attempt(action, entry))]
 
 
 def _attempt(action: Callable[[Entry], str], entry: Entry) -> str:
@@ -116,9 +129,15 @@ def _attempt(action: Callable[[Entry], str], entry: Entry) -> str:
 
 
 def _derive(entry: Entry) -> str:
-    words = [sys.executable, "-m", "suites.framework", "report", str(entry["derive"])]
-    subprocess.run(words, check=False, cwd=ROOT, timeout=REPORT_S, stdin=subprocess.DEVNULL, capture_output=True)
-    return ""  # a red run has a red status, and a report that cannot be made is no remainder of the run
+    from suites.framework.results.derive import derive  # here, because a keeper that is dismissed needs none of it
+    from suites.framework.results.rundir import RunDirectory, invoking_user
+
+    with suppress(SeatrialError):  # a report that cannot be made is no remainder of the run
+        run = RunDirectory.open(Path(entry["derive"]))
+        derive(run)
+        if owner := invoking_user():
+            run.hand_over(*owner)
+    return ""
 
 
 ACTIONS: dict[str, Callable[[Entry], str]] = {

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import platform
 import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from suites.catalog import ENVIRONMENTS, Environment, Kind
@@ -28,11 +24,10 @@ from suites.framework import judgement, leaks, marks, planning, probes
 from suites.framework.bench import Bench
 from suites.framework.codec import decode
 from suites.framework.events import EventLog
+from suites.framework.identity import identity, keep_to_ourselves
 from suites.framework.judgement import Sight, Verdict
 from suites.framework.lifeline import Lifeline
 from suites.framework.model import (
-    SCHEMA,
-    Begun,
     Context,
     Ended,
     Evidence,
@@ -374,40 +369,3 @@ def title(item: pytest.Item) -> str:
     """Return the first line of the test's docstring."""
     documentation = getattr(getattr(item, "obj", None), "__doc__", None) or item.name
     return str(documentation).strip().splitlines()[0]
-
-
-def identity(context: Context, name: str) -> Begun:
-    """Return who this worker is, as the kernel says."""
-    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
-    return Begun(
-        schema=SCHEMA,
-        run=context.run,
-        environment=context.environment,
-        phase=context.phase,
-        worker=name,
-        pid=os.getpid(),
-        uid=os.getuid(),
-        cap_eff=status["CapEff"],
-        uid_map=" ".join(Path("/proc/self/uid_map").read_text().split()),
-        container=container_id(),
-        versions={
-            "python": platform.python_version(),
-            "pytest": pytest.__version__,
-            "psutil": psutil.__version__,
-            "kernel": platform.release(),
-        },
-    )
-
-
-def keep_to_ourselves() -> None:
-    """Make every descriptor beyond the first three close-on-exec: what the worker was handed is not for targets."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2:
-            with suppress(OSError):
-                os.set_inheritable(int(name), False)
-
-
-def container_id() -> str:
-    """Return the id of the Docker container around this process, from the files that the engine mounts."""
-    found = re.search(r"/containers/([0-9a-f]{64})/", Path("/proc/self/mountinfo").read_text())
-    return found[1] if found else ""

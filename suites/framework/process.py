@@ -159,9 +159,10 @@ def children(pid: int, *, proc: Path = Path("/proc")) -> tuple[int, ...]:
     found: list[int] = []
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for task in sorted(os.listdir(f"{proc}/{pid}/task")):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread may end, its siblings live on
-                with open(f"{proc}/{pid}/task/{task}/children", "rb") as file:  # noqa: PTH123 -- several times a case
-                    found += map(int, file.read().split())
+            path = f"{proc}/{pid}/task/{task}/children"
+            gone = contextlib.suppress(FileNotFoundError, ProcessLookupError)  # a thread may end, its siblings live on
+            with gone, open(path, "rb") as file:  # noqa: PTH123 -- read several times a case
+                found += map(int, file.read().split())
     return tuple(found)
 
 

@@ -1,1 +1,1 @@
-"""The first phase in every environment: is it what its name says, and what does it have?"""
+"""The first phase in every environment: whether it is what its name says, and what it has."""

@@ -12,8 +12,8 @@ from suites.framework import probes
 from suites.framework.bench import Bench
 from suites.framework.codec import encode
 from suites.framework.facts import Fact
+from suites.framework.identity import container_id
 from suites.framework.observation import Lacking
-from suites.framework.plugin import container_id
 
 FORBIDDEN = {"SYS_MODULE": 16, "SYS_RAWIO": 17, "SYS_BOOT": 22, "SYS_TIME": 25}
 """Capabilities (capability.h) that no worker may pass on to a target."""
@@ -42,7 +42,7 @@ def test_root_is_real_root(here: Environment) -> None:
 
 
 def test_worker_is_init_of_its_own_pid_namespace() -> None:
-    """A target's kill(-1) stays in the worker's namespace, and every orphan becomes the worker's (pid_namespaces(7))."""
+    """A target's kill(-1) stays in the worker's namespace, every orphan becomes the worker's (pid_namespaces(7))."""
     assert os.getpid() == 1
 
 
