@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from pathlib import Path
 from types import FrameType, TracebackType
 
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -24,9 +25,10 @@ class Interruption:
     def __enter__(self) -> Interruption:
         """Take over the signals; have the kernel end this process with nox."""
         self._before = {number: signal.signal(number, self._interrupt) for number in INTERRUPTING}
-        if os.environ.get(PARENT_VARIABLE) == str(os.getppid()):
-            follow_to_death(signal.SIGKILL)
-            if os.environ[PARENT_VARIABLE] != str(os.getppid()):  # it died before that was set
+        if parent := os.environ.get(PARENT_VARIABLE, ""):
+            if parent == str(os.getppid()):
+                follow_to_death(signal.SIGKILL)
+            if not Path("/proc", parent).exists():  # it died before that was set
                 os.kill(os.getpid(), signal.SIGKILL)
         return self
 

@@ -100,18 +100,18 @@ class Keeper:
 def clean(entries: Iterable[Entry]) -> Iterator[str]:
     """Remove what the entries of a journal name, and yield what could not be removed.
 
-    ``process`` with ``start``, ``containers`` (a run, with an optional ``environment``), ``cgroup``, ``scratch``,
-    ``derive`` (a run directory): in this order, whatever the journal's own is. Only containers that are no workers
-    are removed meanwhile, because engines take their time.
+    ``process`` with ``start``, ``containers`` (a run, with an ``environment``), ``cgroup``, ``scratch``, ``derive`` (a
+    run directory). Containers in which workers were go first, because those write into the rest; others go last,
+    while the reports are derived, because engines take their time.
     """
-    recorded, problems = list(entries), list[str]()
-    removal = threading.Thread(target=lambda: problems.extend(_all("containers", recorded)))
+    recorded = list(entries)
+    workers = [entry for entry in recorded if not str(entry.get("environment", "")).endswith(Place.NATIVE)]
+    others = [entry for entry in recorded if entry not in workers]
+    problems = _all("process", recorded) + _all("containers", workers)
+    problems += _all("cgroup", recorded) + _all("scratch", recorded)
+    removal = threading.Thread(target=lambda: problems.extend(_all("containers", others)))
     removal.start()
-    problems += _all("process", recorded)
-    if any(not str(entry.get("environment", "")).endswith(Place.NATIVE) for entry in recorded if "containers" in entry):
-        removal.join()
-    for kind in ("cgroup", "scratch", "derive"):
-        problems += _all(kind, recorded)
+    problems += _all("derive", recorded)
     removal.join()
     yield from problems
 
