@@ -23,8 +23,8 @@ from typing import Any, ClassVar
 ROOT = Path(__file__).parents[1]
 NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 TOO_LONG_S = 120.0
-PROMISE_S = 2.0
-"""Within this time after the end or the death of a launcher nothing of it is left."""
+LIVENESS_S = 10.0
+"""Nothing is left two seconds after the end of a launcher, on a machine with nothing else to do; on others by then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,8 +233,8 @@ class Net:
         return None
 
     def settle(self) -> float:
-        """Reap until no other process is left or the promised time has passed; return the time then."""
-        end = time.monotonic() + PROMISE_S
+        """Reap until no other process is left, or the deadline; return the time then."""
+        end = time.monotonic() + LIVENESS_S
         while time.monotonic() < end:
             with suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:

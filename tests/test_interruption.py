@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from suites.framework import interruption
 from suites.framework.interruption import INTERRUPTING, PARENT_VARIABLE, Interruption
 
 ROOT = Path(__file__).parents[1]
@@ -84,25 +83,25 @@ def test_the_launcher_dies_with_nox() -> None:
     os.close(launcher)
 
 
-def test_a_nox_that_died_before_that_was_noticed_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A parent that is gone between the two looks is noticed at once."""
-    parents = iter((7, 1))
+def test_a_nox_that_died_before_the_launcher_looked_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher whose nox is gone, reaped or not, ends before it has begun."""
     killed: list[tuple[int, int]] = []
     monkeypatch.setattr("suites.framework.interruption.os.kill", lambda *call: killed.append(call))
-    monkeypatch.setenv(PARENT_VARIABLE, "7")
-    monkeypatch.setattr("suites.framework.interruption.os.getppid", lambda: next(parents))
-    monkeypatch.setattr("suites.framework.interruption.ctypes.CDLL", lambda _: FakeLibrary())
+    nox = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, nox.pid, os.WEXITED | os.WNOWAIT)
+    monkeypatch.setenv(PARENT_VARIABLE, str(nox.pid))
+    for _ in ("a zombie", "reaped"):
+        with Interruption():
+            nox.wait()
+    assert [(os.getpid(), signal.SIGKILL)] * 2 == killed
+
+
+def test_a_nox_that_is_no_parent_but_lives_is_no_reason_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something may stand between nox and the launcher."""
+    monkeypatch.setattr("suites.framework.interruption.os.kill", lambda *_: pytest.fail("it ended itself"))
+    monkeypatch.setenv(PARENT_VARIABLE, str(os.getpid()))
     with Interruption():
-        assert [(os.getpid(), signal.SIGKILL)] == killed
-
-
-class FakeLibrary:
-    """A C library whose prctl does nothing."""
-
-    def prctl(self, *arguments: int) -> int:
-        """Accept the death signal."""
-        assert (interruption.PR_SET_PDEATHSIG, signal.SIGKILL) == arguments[:2]
-        return 0
+        pass
 
 
 def test_an_interrupted_launcher_outlives_nox() -> None:

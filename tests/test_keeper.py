@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,31 +181,30 @@ def test_cleaning_keeps_its_order_and_survives_a_failure(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(keeper_module, "ACTIONS", {kind: act(kind) for kind in keeper_module.ACTIONS})
     problems = list(clean([{kind: 1} for kind in ("derive", "scratch", "cgroup", "containers", "process")]))
-    assert [kind for kind in done if kind != "containers"] == ["process", "cgroup", "scratch", "derive"]
-    assert "containers" in done
+    assert done[:3] == ["process", "containers", "cgroup"]
+    assert sorted(done[3:]) == ["derive", "scratch"]
     assert len(problems) == 1
     assert "broken" in problems[0]
 
 
-def test_containers_with_workers_in_them_go_before_what_they_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Natively a slow engine holds nothing up; workers in containers must be gone before their folders are."""
+@pytest.mark.parametrize(("environment", "place"), [("root-container", 0), ("root-native", 2)])
+def test_only_containers_with_workers_go_first(monkeypatch: pytest.MonkeyPatch, environment: str, place: int) -> None:
+    """Workers must be gone before their folders are; natively a slow engine holds nothing up."""
     done: list[str] = []
-    gone = threading.Event()
+    scratch = threading.Event()
 
-    def remove(_entry: dict[str, Any]) -> str:
-        gone.wait(None if done else 0.05)
-        done.append("containers")
+    def act(kind: str, _entry: dict[str, Any]) -> str:
+        if kind == "containers" and environment.endswith("native"):
+            assert scratch.wait(START_S)
+        done.append(kind)
+        if kind == "scratch":
+            scratch.set()
         return ""
 
-    def scratch(_entry: dict[str, Any]) -> str:
-        done.append("scratch")
-        gone.set()
-        return ""
-
-    monkeypatch.setitem(keeper_module.ACTIONS, "containers", remove)
-    monkeypatch.setitem(keeper_module.ACTIONS, "scratch", scratch)
-    list(clean([{"containers": "r", "environment": "root-container"}, {"scratch": 1}]))
-    assert ["containers", "scratch"] == done
+    for kind in ("scratch", "containers", "cgroup"):
+        monkeypatch.setitem(keeper_module.ACTIONS, kind, partial(act, kind))
+    assert [] == list(clean([{"scratch": 1}, {"containers": "r", "environment": environment}, {"cgroup": 1}]))
+    assert place == done.index("containers")
 
 
 def test_an_unfinished_run_gets_its_report(tmp_path: Path) -> None:

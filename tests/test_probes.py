@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,6 +196,25 @@ def look_as_a_user(folder: Path) -> None:
         found = probes.PROBES[fact](bench(folder, privilege=Privilege.ROOTLESS))
         assert found.present, found
     assert "--user" in probes.pid_namespace(bench(folder, privilege=Privilege.ROOTLESS)).probe
+
+
+@AS_ROOT
+def test_a_cgroup_that_another_probe_left_is_no_harm(tmp_path: Path) -> None:
+    """A run that was killed while it probed does not make the next one miss the fact."""
+    behind(__name__, "look_beside_another", (tmp_path,), {}, before=(), user=False)
+
+
+def look_beside_another(folder: Path) -> None:
+    """Probe while a probe of another worker, PID 1 like this one, is at it."""
+    place = cgroups.controlled_by("pids")
+    assert place is not None
+    other = place[0] / f"seatrial-probe-{os.getpid()}"
+    other.mkdir(exist_ok=True)
+    try:
+        assert probes.PROBES[Fact.CGROUP_PIDS](bench(folder)).present
+    finally:
+        with suppress(FileNotFoundError):
+            other.rmdir()
 
 
 def docker_finding(folder: Path) -> Finding:

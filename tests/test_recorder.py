@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from suites.framework.identity import keep_to_ourselves
 from suites.framework.model import Reason
 from suites.framework.observation import Unmet
-from suites.framework.identity import keep_to_ourselves
 from suites.framework.process import Child, exited, spawn
 from suites.framework.recorder import Record, Recorder, State
 from suites.framework.waiting import Deadline, Waiter

@@ -39,6 +39,11 @@ class Launch(Protocol):
         ...
 
     @property
+    def cut_short(self) -> bool:
+        """Return whether closing it killed the target, which then had no chance to end its own helpers."""
+        ...
+
+    @property
     def cost(self) -> tuple[float, float, int]:
         """Return seconds from spawn to reaping, CPU seconds, peak memory in bytes."""
         ...
@@ -140,10 +145,11 @@ class Bench:
             launch.close()
         for cleanup in reversed(self._cleanups):
             cleanup()
-        return self._census.settle()
+        cut_short = any(launch.cut_short for launch in self.launches)
+        return tuple(leak for leak in self._census.settle() if not (cut_short and leak.kind == leaks.PROCESSES))
 
     def _is_payload(self, pid: int) -> bool:
-        marker = self.payload[-1].encode()
+        payload = [word.encode() for word in self.payload]
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
@@ -152,4 +158,4 @@ class Bench:
             return process.exiting(pid)
         if Path(os.fsdecode(words[0])).name in self.wrappers:
             return True
-        return marker in words[:4] and self.nonce.encode() in words
+        return words[: len(payload)] == payload and self.nonce.encode() in words

@@ -19,7 +19,7 @@ STOP_S = 8.0
 """A worker that was asked to stop and has not ended by then is killed."""
 PYTEST_ENDS = (0, 1, 5)
 """Exit codes of a pytest that did its work: all passed, some failed, nothing to do."""
-START_S = 60.0
+START_S = 120.0
 """A worker that has written nothing by then is killed."""
 
 

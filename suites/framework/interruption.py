@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
-from pathlib import Path
 from types import FrameType, TracebackType
 
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -25,11 +25,11 @@ class Interruption:
     def __enter__(self) -> Interruption:
         """Take over the signals; have the kernel end this process with nox."""
         self._before = {number: signal.signal(number, self._interrupt) for number in INTERRUPTING}
-        if parent := os.environ.get(PARENT_VARIABLE, ""):
-            if parent == str(os.getppid()):
-                follow_to_death(signal.SIGKILL)
-            if not Path("/proc", parent).exists():  # it died before that was set
-                os.kill(os.getpid(), signal.SIGKILL)
+        nox = os.environ.get(PARENT_VARIABLE, "")
+        if nox == str(os.getppid()):
+            follow_to_death(signal.SIGKILL)
+        if nox.isdigit() and dead(int(nox)):  # before that was set
+            os.kill(os.getpid(), signal.SIGKILL)
         return self
 
     def __exit__(
@@ -46,6 +46,18 @@ class Interruption:
             signal.signal(other, signal.SIG_IGN)
         follow_to_death(0)
         raise KeyboardInterrupt
+
+
+def dead(pid: int) -> bool:
+    """Return whether a process has ended, be it that nobody has reaped it yet."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], 0)[0])
+    finally:
+        os.close(pidfd)
 
 
 def follow_to_death(number: int) -> None:

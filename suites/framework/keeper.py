@@ -15,8 +15,8 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -101,18 +101,17 @@ def clean(entries: Iterable[Entry]) -> Iterator[str]:
     """Remove what the entries of a journal name, and yield what could not be removed.
 
     ``process`` with ``start``, ``containers`` (a run, with an ``environment``), ``cgroup``, ``scratch``, ``derive`` (a
-    run directory). Containers in which workers were go first, because those write into the rest; others go last,
-    while the reports are derived, because engines take their time.
+    run directory). What may still write goes first, containers with workers in them too; then disk, engine and reports
+    at the same time, because each of them is slow by itself.
     """
     recorded = list(entries)
     workers = [entry for entry in recorded if not str(entry.get("environment", "")).endswith(Place.NATIVE)]
     others = [entry for entry in recorded if entry not in workers]
-    problems = _all("process", recorded) + _all("containers", workers)
-    problems += _all("cgroup", recorded) + _all("scratch", recorded)
-    removal = threading.Thread(target=lambda: problems.extend(_all("containers", others)))
-    removal.start()
-    problems += _all("derive", recorded)
-    removal.join()
+    problems = _all("process", recorded) + _all("containers", workers) + _all("cgroup", recorded)
+    with ThreadPoolExecutor() as pool:
+        last = (("scratch", recorded), ("containers", others), ("derive", recorded))
+        for found in pool.map(lambda pair: _all(*pair), last):
+            problems += found
     yield from problems
 
 
@@ -184,6 +183,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if dismissed(options.launcher_pidfd, sys.stdin.fileno()):
         return 0
+    with suppress(OSError):  # root's keeper is in time on a busy machine too
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
     problems = list(clean(read_journal(options.journal)))
     if problems:
         options.journal.with_suffix(".problems").write_text("\n".join(problems) + "\n")

@@ -19,8 +19,9 @@ from pathlib import Path
 from suites.framework import cgroups, process
 from suites.framework.waiting import Deadline, Waiter, ticks
 
+PROCESSES = "processes"
 KINDS = {
-    "processes": "process",
+    PROCESSES: "process",
     "mounts": "mount",
     "cgroups": "cgroup",
     "files": "file",
@@ -111,7 +112,7 @@ class Census:
                 if process.state(pid) not in "Z" and not self._is_payload(pid):
                     found[self._command(pid)] = None
             _kill(left, crowd=len(left) > 64)
-        return tuple(Leak(owner=Owner.TARGET, kind="processes", what=command) for command in list(found)[:5])
+        return tuple(Leak(owner=Owner.TARGET, kind=PROCESSES, what=command) for command in list(found)[:5])
 
     @staticmethod
     def _command(pid: int) -> str:

@@ -88,6 +88,16 @@ def _shard(text: str) -> tuple[int, int]:
     return int(part), int(whole)
 
 
+def _expression(text: str) -> str:
+    from _pytest.mark.expression import Expression  # here, because only commands that run cases have pytest
+
+    try:
+        Expression.compile(text)
+    except SyntaxError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no expression such as 'exit and not plain': {error}") from None
+    return text
+
+
 def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
@@ -160,7 +170,7 @@ def _selection(added: argparse.ArgumentParser) -> None:
     option("--target", dest="targets", action="append", default=[], metavar="NAME[=[KIND:]PATH]")
     option("--suite", dest="kinds", action="append", type=_kind, metavar="KIND")
     option("--case", dest="cases", action="append", default=[], metavar="ID")
-    option("-k", dest="expression", default="", metavar="EXPR")
+    option("-k", dest="expression", type=_expression, default="", metavar="EXPR")
     option("--tier", type=_tier, default=3, metavar="N")
     option("--profile", type=Path, metavar="FILE", help="conventions and known deviations of one's own target")
     option("--target-env", action="append", type=_variable, default=[], metavar="NAME=VALUE")

@@ -26,6 +26,7 @@ from suites.framework.codec import decode
 from suites.framework.events import EventLog
 from suites.framework.identity import identity, keep_to_ourselves
 from suites.framework.judgement import Sight, Verdict
+from suites.framework.leaks import Leak
 from suites.framework.lifeline import Lifeline
 from suites.framework.model import (
     Context,
@@ -251,6 +252,8 @@ class Worker:
             if self._context.selection.exitfirst:
                 item.session.shouldstop = "--exitfirst"
         self._counts[verdict.outcome] += 1
+        if verdict.outcome is not Outcome.XFAILED:  # what a control leaves when it fails as declared proves nothing
+            self._leaks.update(leak.kind for leak in current.left)
         interesting = verdict.outcome in (Outcome.FAILED, Outcome.ERRORED)
         bench = current.bench
         target_s, cpu_s, rss_bytes = bench.cost if bench else (0.0, 0.0, 0)
@@ -308,7 +311,7 @@ class Worker:
         if current.seen is not None and not bench.failure_evidence:
             bench.record_failure()
         left = bench.settle()
-        self._leaks.update(leak.kind for leak in left)
+        current.left = left
         if seen := judgement.leaked(left):
             current.seen = current.seen or seen
             current.evidence.append(Evidence(title="left behind", text="\n".join(map(str, left))))
@@ -347,6 +350,7 @@ class Progress:
         self.decided: Verdict | None = None
         self.seen: Sight | None = None
         self.evidence: list[Evidence] = []
+        self.left: tuple[Leak, ...] = ()
         self.bench: Bench | None = None
 
 

@@ -175,20 +175,20 @@ def setuid(bench: Bench) -> Finding:
 def limit_in(controller: str, knob: str, fact: Fact) -> Callable[[Bench], Finding]:
     """Return a probe that makes a cgroup below the worker's own and sets a limit in it."""
 
-    def probe(_bench: Bench) -> Finding:
-        trouble = _limit(controller, knob)
+    def probe(bench: Bench) -> Finding:
+        trouble = _limit(controller, knob, name=f"seatrial-probe-{bench.nonce}")
         remedy = "run as root, or delegate the controller (systemd: Delegate=yes)"
         return _finding(fact, f"mkdir in the {controller} cgroup, write {knob}", trouble, remedy)
 
     return probe
 
 
-def _limit(controller: str, knob: str) -> str:
+def _limit(controller: str, knob: str, *, name: str) -> str:
     place = cgroups.controlled_by(controller)
     if place is None:
         return f"no cgroup hierarchy of this process has the {controller} controller"
     folder, unified = place
-    child = folder / f"seatrial-probe-{os.getpid()}"
+    child = folder / name  # of this probe alone: the pid is 1 in every worker, and runs may share a cgroup
     try:
         child.mkdir()
     except OSError as error:

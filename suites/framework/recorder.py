@@ -137,15 +137,20 @@ class Recorder:
             if self.ended:
                 self._waiter.wait(self._supervisor.watch(), deadline)  # an init follows its child: say how, every time
                 raise self._unmet(wanted, "the recording process ended")
-            watched = self._supervisor.watch()
-            ready = self._waiter.wait((self.channel.fileno(), *watched), deadline)
-            if self.channel.fileno() in ready:
-                self._read()
-            elif not ready:
-                raise self._unmet(wanted, "nothing came", reason=Reason.TIMEOUT)
-            elif not self._waiter.wait((self.channel.fileno(),), Deadline(0)):  # its last record may just have arrived
+            if not self._advanced(deadline):
+                if deadline.passed:
+                    raise self._unmet(wanted, "nothing came", reason=Reason.TIMEOUT)
                 raise self._unmet(wanted, "")
         return record
+
+    def _advanced(self, deadline: Deadline) -> bool:
+        """Read what comes next; return False where nothing came until the deadline, or can come any more."""
+        ready = self._waiter.wait((self.channel.fileno(), *self._supervisor.watch()), deadline)
+        if ready and self.channel.fileno() not in ready:  # the last record may just have arrived
+            ready = self._waiter.wait((self.channel.fileno(),), Deadline(0))
+        if ready:
+            self._read()
+        return bool(ready)
 
     def _unmet(self, wanted: str, what: str, *, reason: Reason | None = None) -> Unmet:
         words, crash = self._supervisor.fate()
@@ -185,6 +190,18 @@ class Recorder:
     def next_signal(self) -> Record:
         """Return the next signal the process received."""
         return self.next("signal", what="a signal at the child")
+
+    def signals_within(self, seconds: float, *, most: int) -> tuple[int, ...]:
+        """Return the numbers received until there are `most`, or none for `seconds`."""
+        heard: list[int] = []
+        deadline = Deadline(seconds)
+        while len(heard) < most and not self.ended:
+            if (record := self._take(("signal",))) is not None:
+                heard.append(record["number"])
+                deadline = Deadline(seconds)
+            elif not self._advanced(deadline):
+                break
+        return tuple(heard)
 
     def signals_until(self, fence: int) -> tuple[int, ...]:
         """Return the numbers received before the signal `fence`, which the caller has sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -38,7 +39,8 @@ class Completed:
         if self.late:
             return "no answer within its deadline"
         lines = [line.strip() for line in (self.stderr or self.stdout).splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("E:") or "error" in line.lower()]
+        full = [line for line in lines if os.strerror(errno.ENOSPC) in line]
+        errors = full or [line for line in lines if line.startswith("E:") or "error" in line.lower()]
         return (errors or lines[-1:] or [f"exit status {self.code}"])[0]
 
 

@@ -184,6 +184,11 @@ class Container:
         return self._child is not None and bool(self._child.log)
 
     @property
+    def cut_short(self) -> bool:
+        """Return False: processes of a container are the engine's, never the worker's."""
+        return False
+
+    @property
     def cost(self) -> tuple[float, float, int]:
         """Return the seconds from ``docker run`` to removal; CPU and memory are the engine's affair."""
         return (self._ended or time.monotonic()) - self._began, 0.0, 0

@@ -89,7 +89,8 @@ def require_readable(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise UsageError(f"{path} cannot be tried", why=error.strerror or str(error)) from None
+        why = error.strerror or str(error)
+        raise UsageError(f"{path} cannot be tried", why=why, remedy="give the path of the binary") from None
     if stat.S_ISDIR(mode):
         raise UsageError(
             f"{path} is a directory", why="building a checkout is not offered yet", remedy="give the binary"

@@ -20,6 +20,8 @@ from suites.framework.recorder import Recorder
 from suites.framework.terminal import Terminal
 from suites.framework.waiting import Capture, Deadline, Waiter, ticks
 
+PATIENCE_S = 0.1
+"""How long the fence waits for a signal before it; no bound: one that is late still comes before the fence."""
 CHANNEL = 7
 """The descriptor over which a payload records; the suites expect a child to hold exactly 0, 1, 2 and this one."""
 WRAPPED = 10
@@ -107,6 +109,7 @@ class Run:
         self.init, self._bench = init, init.bench
         self._sent: set[int] = set()
         self._waiter = Waiter()
+        self._cut_short = False
         self._given_away: list[int] = []
         self._given: dict[int, str] = {}
         self._captures: list[Capture] = []
@@ -128,6 +131,8 @@ class Run:
         layout = {CHANNEL: channel}
         if terminal is not None:
             layout |= dict.fromkeys((0, 1, 2), terminal.slave)
+            limit = self._bench.context.limits.output_bytes
+            self._captures.append(self._waiter.add(Capture(os.dup(terminal.master), title="terminal", limit=limit)))
         else:
             null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             self._given_away.append(null)
@@ -207,10 +212,15 @@ class Run:
             self.process.send(number)
 
     def heard(self, *numbers: int) -> tuple[int, ...]:
-        """Send signals, then the fence; return what the child received before the fence."""
+        """Send signals, and the fence when they have come or stay away; return what the child received before it.
+
+        Sent at once, the fence may overtake them: its handler interrupts theirs, and nothing orders different signals.
+        """
         fence = self.init.fence
-        self.send(*numbers, fence)
-        heard = self.child.signals_until(fence)
+        self.send(*numbers)
+        heard = self.child.signals_within(PATIENCE_S, most=len(numbers))
+        self.send(fence)
+        heard += self.child.signals_until(fence)
         if any(number > fence for number in numbers):  # they may come after a lower fence, but not after a second one
             self.send(fence)
             heard += self.child.signals_until(fence)
@@ -320,6 +330,11 @@ class Run:
         return shown
 
     @property
+    def cut_short(self) -> bool:
+        """Return whether the harness killed this init."""
+        return self._cut_short
+
+    @property
     def proven(self) -> bool:
         """Return whether the payload recorded under this init."""
         return bool(self.child.log)
@@ -335,6 +350,7 @@ class Run:
         """Kill and reap the init, hang up, drain its output; safe to repeat."""
         self.child.close()
         if self.process is not None:
+            self._cut_short |= self.process.wait(Deadline(0), self._waiter) is None
             self.process.kill()
         self._waiter.finish()
 

@@ -81,7 +81,8 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"profile {path} cannot be read", why=error.strerror or str(error)) from None
+        why = error.strerror or str(error)
+        raise UsageError(f"profile {path} cannot be read", why=why, remedy="give the path of a readable file") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"profile {path} is not UTF-8", why=f"byte {error.start}: {error.reason}") from None
     except tomllib.TOMLDecodeError as error:
