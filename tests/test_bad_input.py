@@ -1,4 +1,4 @@
-"""Bad input and trouble, through the real command line: one clear line with a remedy, the right exit code, no traceback."""
+"""Bad input and trouble, through the real command line: one clear line with a remedy, the right code, no traceback."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def launch(place: Path) -> Launch:
-    """Return a function that starts the launcher and gives its exit code and what it says as ``seatrial:`` on stderr."""
+    """Return a function that starts the launcher and gives its exit code and the one line that it complains with."""
 
     def start(*words: str, before: tuple[str, ...] = (), **environment: str) -> tuple[int, str]:
         line = [*before, sys.executable, "-m", "suites.framework", *words]
@@ -85,7 +85,7 @@ WRONG_WORDS = {
     "bad expression": (("--target", "reference", "-k", "((("), "is no expression", "such as"),
     "profile is no TOML": (
         ("--target", "mine=init:/bin/true", "--profile", "broken.toml"),
-        "line 1",
+        "not TOML",
         "correct the file",
     ),
     "profile with a wrong key": (("--target", "mine=init:/bin/true", "--profile", "typo.toml"), "knids", "correct the"),
@@ -162,8 +162,10 @@ def test_the_disk_is_full(launch: Launch, place: Path, full: str, size: str) -> 
 
 AS_NOBODY = """
 import os, sys
-import suites.framework.commands.run, suites.framework.results.rundir
+import suites.framework.results.rundir
 from suites.framework.__main__ import main
+from suites.framework.commands.run import versions
+versions()
 os.setgroups([]), os.setgid(int(sys.argv[1])), os.setuid(int(sys.argv[1]))
 sys.exit(main(sys.argv[2:]))
 """

@@ -9,9 +9,9 @@ import pytest
 
 from suites.catalog import Mode
 from suites.framework.facts import Fact
-from suites.framework.model import Control, Deviation, Outcome, Profile, Role, Selection, Started
 from suites.framework.identity import container_id
-from suites.framework.plugin import bare
+from suites.framework.model import Control, Deviation, Outcome, Profile, Role, Selection, Started
+from suites.framework.planning import bare
 from tests.contexts import MINE, findings, target
 from tests.workers import SECONDS, Result, result, until, work, worker
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from suites.framework.environments.driver import Ending, Worker, WorkerEnd, tail
 from suites.framework.events import EventLog, Record
-from suites.framework.model import Ended, Note, Started
+from suites.framework.model import Ended, Event, Note, Planned, Started
 from suites.framework.progress import Progress, Tail
 
 TICK_S = 0.1
@@ -19,6 +19,9 @@ STOP_S = 8.0
 """A worker that was asked to stop and has not ended by then is killed."""
 PYTEST_ENDS = (0, 1, 5)
 """Exit codes of a pytest that did its work: all passed, some failed, nothing to do."""
+HEIR = "x"
+"""Stands behind the name of a worker that goes on where one died: ``test.3x``."""
+HEIRS = 3
 START_S = 120.0
 """A worker that has written nothing by then is killed."""
 
@@ -34,6 +37,13 @@ class Member:
     node: str = ""
     timed_out: bool = False
     over: bool = False
+    planned: list[str] = field(default_factory=list)
+    started: set[str] = field(default_factory=set)
+
+    @property
+    def rest(self) -> tuple[str, ...]:
+        """Return the nodes that it announced and never started."""
+        return tuple(node for node in self.planned if node not in self.started)
 
 
 @dataclass(slots=True)
@@ -46,6 +56,9 @@ class Crew:
     node_s: float
     clock: Callable[[], float] = time.monotonic
     exitfirst: bool = False
+    heir: Callable[[str, tuple[str, ...]], None] | None = None
+    """Starts a worker in the place of one that died, for the nodes that it has not begun."""
+    stopping: bool = False
     members: list[Member] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     interrupted: bool = False
@@ -94,15 +107,26 @@ class Crew:
     def _follow(self, path: Path, record: Record) -> None:
         for member in self.members:
             if path.stem == member.name:
-                member.since = self.clock()
-                member.node = record.event.node if isinstance(record.event, Started) else member.node
+                self._note(member, record.event)
         if (
             self.exitfirst
             and isinstance(record.event, Ended)
             and record.event.outcome in ("failed", "errored", "xpassed")
         ):
+            self.stopping = True
             for member in self._left():
                 member.worker.stop()
+
+    def _note(self, member: Member, event: Event) -> None:
+        member.since = self.clock()
+        match event:
+            case Planned(node=node):
+                member.planned.append(node)
+            case Started(node=node):
+                member.node = node
+                member.started.add(node)
+            case _:
+                return
 
     def _end(self, member: Member) -> None:
         end = member.worker.end()
@@ -114,6 +138,9 @@ class Crew:
         if member.timed_out:
             value["node"] = member.node
         self.events.write(Note(name="worker-ended", value=value))
+        halted = self.interrupted or self.stopping or member.name.count(HEIR) >= HEIRS
+        if self.heir is not None and member.rest and not halted:
+            self.heir(member.name + HEIR, member.rest)
 
     def _how(self, member: Member, end: WorkerEnd) -> str:
         if member.timed_out:

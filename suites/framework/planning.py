@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +118,11 @@ def _implied(pairing: Pairing | None, here: Environment, item: pytest.Item) -> I
         yield Fact.PSEUDO_TERMINAL
 
 
+def bare(nodeid: str) -> str:
+    """Return a node id without its repetition."""
+    return re.sub(r"-r\d+(?=[]-])", "", nodeid)
+
+
 def wanted(candidate: Node, context: Context, identifier: str) -> bool:
     """Return whether the selection (cases, nodes, tier) asks for this node; a standby reference follows the cases."""
     selection = context.selection
@@ -128,7 +134,7 @@ def wanted(candidate: Node, context: Context, identifier: str) -> bool:
     if any(only and not ids & set(only) for only in (selection.cases, candidate.pairing.target.only)):
         return False
     standby = candidate.pairing.target.role is Role.STANDBY
-    return standby or not selection.nodes or identifier in selection.nodes
+    return standby or not selection.nodes or bool({identifier, bare(identifier)} & set(selection.nodes))
 
 
 def share(weights: dict[str, int], parts: int) -> dict[str, int]:

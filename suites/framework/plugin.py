@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 import sys
 import time
 from collections import Counter
@@ -100,7 +99,7 @@ class Worker:
         """Keep this worker's share: all targets of a case and parameter together, references first."""
         for item in items:
             item.stash[NODE] = planning.node(item, self._here)
-        chosen = [item for item in items if planning.wanted(item.stash[NODE], self._context, bare(item.nodeid))]
+        chosen = [item for item in items if planning.wanted(item.stash[NODE], self._context, item.nodeid)]
         shares = self._shares(chosen)
         kept = [item for item in chosen if self._mine(item, shares)]
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
@@ -362,11 +361,6 @@ def unoffered(node: Node) -> str:
         return ""  # a null target is given every case
     offers = Init.offers(node.pairing.target, node.pairing.mode)
     return ", ".join(word for word in node.offers if word not in offers)
-
-
-def bare(nodeid: str) -> str:
-    """Return a node id without its repetition."""
-    return re.sub(r"-r\d+(?=[]-])", "", nodeid)
 
 
 def title(item: pytest.Item) -> str:

@@ -213,6 +213,13 @@ class Session:
             exitfirst=selection.exitfirst,
         )
         hands.tail.poll()
+
+        def heir(name: str, nodes: tuple[str, ...]) -> None:
+            rest = replace(selection, nodes=nodes, expression="", shard=(1, 1))
+            context = self._context(phase, 1, 1, rest, around, found, findings, work=name)
+            self._start(hands, name, context, folders, around, keeper)
+
+        hands.heir = heir
         try:
             for number in range(1, workers + 1):
                 name = f"{phase}.{number}"
@@ -233,11 +240,14 @@ class Session:
         around: Surroundings,
         found: Subjects,
         findings: tuple[Finding, ...],
+        *,
+        work: str = "",
     ) -> Context:
-        work = self.scratch / "work" / f"{phase[0]}{number}"
-        work.mkdir(parents=True, exist_ok=True)
+        """Return what a worker is told; `work` names its scratch folder where its number does not."""
+        place = self.scratch / "work" / (work or f"{phase[0]}{number}")
+        place.mkdir(parents=True, exist_ok=True)
         if around.owner:
-            os.chown(work, *around.owner)
+            os.chown(place, *around.owner)
         return Context(
             schema=SCHEMA,
             run=self.run.path.name,
@@ -253,7 +263,7 @@ class Session:
             paths=Paths(
                 suites=str(self.scratch / "code"),
                 run=str(self.folder),
-                scratch=str(work),
+                scratch=str(place),
                 payload=found.payload,
                 events="",
             ),

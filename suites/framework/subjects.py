@@ -14,7 +14,7 @@ from suites.framework.errors import CannotRunError, UsageError
 from suites.framework.facts import Finding
 from suites.framework.model import Profile, Target
 from suites.framework.options import LATEST, Options
-from suites.framework.plugin import bare
+from suites.framework.planning import bare
 from suites.framework.provisioning import payload as payloads
 from suites.framework.provisioning.cache import Cache
 from suites.framework.provisioning.resolve import Absent, resolve
