@@ -21,15 +21,17 @@ from suites.framework.provisioning.debian import Packages, Provisioned
 from suites.framework.provisioning.resolve import Absent, resolve
 from suites.framework.targets.catalogue import load_catalogue
 
+SCRIPT = 'command = ["{python}", "-I", "-S", "{binary}"]\n'
+
 FILES = {
-    "reference": 'reference-for = ["init"]\nbinary = "inits/reference.py"\ncommand = ["{python}", "-I", "-S", "{binary}"]\n'
+    "reference": f'reference-for = ["init"]\nbinary = "inits/reference.py"\n{SCRIPT}'
     'version = ["--version"]\n'
     '[call.init]\nseparator = "--"\n[variant.g]\narguments = ["-g"]\ncall.init.delivery = "group"\n',
     "tini": 'reference-for = ["init"]\nbinary = "tini"\npackage.debian = "tini"\n[variant.g]\narguments = ["-g"]\n',
     "other": 'binary = "other"\npackage.debian = "other"\n[variant.one]\narguments = ["-1"]\n',
     "bare": 'binary = "bare"\n',
     "control-none": 'command = ["env"]\n[control]\nreason = "r"\n',
-    "control-python": 'binary = "inits/none.py"\ncommand = ["{python}", "-I", "-S", "{binary}"]\n[control]\nreason = "r"\n',
+    "control-python": f'binary = "inits/none.py"\n{SCRIPT}[control]\nreason = "r"\n',
 }
 
 

@@ -72,7 +72,9 @@ def test_memory_is_limited(cgroup: RunCgroup, tmp_path: Path) -> None:
 
 def test_a_cgroup_that_cannot_be_entered_starts_nothing(tmp_path: Path) -> None:
     """A worker outside of the run's limits is worse than none."""
-    driver = NativeDriver(Privilege.ROOT, limits=Limits(), cgroups=lambda _: (str(tmp_path / "absent" / "cgroup.procs"),))
+    driver = NativeDriver(
+        Privilege.ROOT, limits=Limits(), cgroups=lambda _: (str(tmp_path / "absent" / "cgroup.procs"),)
+    )
     worker = driver.start(["/bin/true"], name="w1", env={}, log=tmp_path / "log")
     assert select.select([worker], [], [], 10)[0]
     assert worker.end().how is Ending.NOT_STARTED
