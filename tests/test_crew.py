@@ -253,4 +253,5 @@ def test_a_crash_during_an_interruption_stays_a_crash(
 
 def test_the_number_of_workers_fits_the_machine() -> None:
     """Cases wait more than they compute, so there are more workers than processors, and at least two."""
-    assert crew_module.default_workers() >= max(2, len(os.sched_getaffinity(0)))
+    assert crew_module.default_workers(10_000) >= max(2, len(os.sched_getaffinity(0)))
+    assert (1, 1, 2) == tuple(map(crew_module.default_workers, (0, 1, 24)))

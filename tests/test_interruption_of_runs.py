@@ -124,7 +124,8 @@ def test_a_killed_launcher_leaves_nothing(attempt: Attempt, victim: str) -> None
 @pytest.mark.parametrize("victim", ["worker", "wall"])
 def test_a_killed_worker_is_an_error_and_the_others_go_on(attempt: Attempt, victim: str) -> None:
     """Its unfinished nodes are errors, the other workers' share has results, the launcher ends red."""
-    report, view = attempt(Harm(victim=victim, numbers=(KILL,), running=True), "--case", "EX-01", "--case", "SG-01")
+    enough = ("--case", "EX-01", "--case", "SG-01", "--repeat", "4", "--workers", "2")
+    report, view = attempt(Harm(victim=victim, numbers=(KILL,), running=True), *enough)
     assert report.harmed
     assert (ExitCode.FAILED, {}) == (report.code, report.left), report.output[-2000:]
     assert unfinished(view)

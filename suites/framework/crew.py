@@ -14,6 +14,8 @@ from suites.framework.events import EventLog, Record
 from suites.framework.model import Ended, Event, Note, Planned, Started
 from suites.framework.progress import Progress, Tail
 
+PAIRS = 12
+"""Pairs of case and target that are worth a worker."""
 TICK_S = 0.1
 STOP_S = 8.0
 """A worker that was asked to stop and has not ended by then is killed."""
@@ -161,6 +163,10 @@ class Crew:
             self._round()
 
 
-def default_workers() -> int:
-    """Return how many workers gain on this machine: cases wait more than they compute."""
-    return min(32, 4 * len(os.sched_getaffinity(0)))
+def default_workers(work: int) -> int:
+    """Return how many workers gain on this machine for `work` pairs of case and target.
+
+    Cases wait more than they compute, so there are more workers than processors; but each costs half a second of
+    them before its first case, so that a handful of cases is one worker's.
+    """
+    return max(1, min(32, 4 * len(os.sched_getaffinity(0)), work // PAIRS))

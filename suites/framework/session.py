@@ -179,8 +179,8 @@ class Session:
             shard=options.shard,
         )
         folders = [SUITES[kind] for kind in options.kinds]
-        workers = options.workers or crew.default_workers()
-        self._phase("test", folders, selection, around, found, (*around.findings, *findings), workers, events, keeper)
+        known = (*around.findings, *findings)
+        self._phase("test", folders, selection, around, found, known, around.workers, events, keeper)
         self._keep_evidence()
         if around.engine is not None:
             left = around.engine.list_labelled(self.labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,6 +47,11 @@ class Subjects:
         for target in self.targets:
             found.update(filter(None, target.environment.get("LD_LIBRARY_PATH", "").split(":")))
         return frozenset(folder for folder in found if Path(folder).is_dir())
+
+    def work(self, cases: Sequence[str]) -> int:
+        """Return how many pairs of case and target there are to try; `cases` is the selection, empty for all."""
+        everything = len(case_list.load(CHECKOUT))
+        return sum(len(cases or target.only) or everything for target in self.targets)
 
     def moved(self, places: Mapping[str, str]) -> Subjects:
         """Return the same with folders replaced: old place, new place."""

@@ -41,6 +41,8 @@ class Surroundings:
     image: images.Image | None
     engine: docker.Engine | None
     findings: tuple[Finding, ...]
+    workers: int
+    """How many run side by side."""
 
 
 class Builder:
@@ -69,7 +71,7 @@ class Builder:
         with ExitStack() as stack:
             engine, image, dockers = self._docker(stack)
             if self.here.place is Place.NATIVE:
-                yield self._native(stack, engine, image, dockers)
+                yield self._native(stack, engine, image, dockers, found)
             else:
                 yield self._container(stack, engine, image, dockers, found)
 
@@ -113,6 +115,7 @@ class Builder:
         engine: docker.Engine | None,
         image: images.Image | None,
         dockers: tuple[Finding, ...],
+        found: Subjects,
     ) -> Surroundings:
         root = self.here.privilege is Privilege.ROOT
         user = find_user(self.options.as_user)
@@ -121,7 +124,7 @@ class Builder:
         self._need(findings, Fact.ROOT if root else Fact.ORDINARY_USER)
         wall = probe.wall_finding(None if root else account)
         self._need((wall,), Fact.NAMESPACE_WALL)
-        workers = self.options.workers or crew.default_workers()
+        workers = self._workers(found)
         together = replace(self.limits, processes=(workers + 1) * self.limits.processes)
         cgroup = RunCgroup.create(f"{self.run}-{self.here.name}", together)
         for path in cgroup.paths:
@@ -140,6 +143,7 @@ class Builder:
             image=image,
             engine=engine,
             findings=(*findings, wall, *cgroup.findings),
+            workers=workers,
         )
 
     def _container(
@@ -173,7 +177,11 @@ class Builder:
             image=image,
             engine=engine,
             findings=findings,
+            workers=self._workers(found),
         )
+
+    def _workers(self, found: Subjects) -> int:
+        return self.options.workers or crew.default_workers(found.work(self.options.cases))
 
     def _containers(self, stack: ExitStack, engine: docker.Engine | None) -> None:
         """See to it that no container of this session outlives it."""
