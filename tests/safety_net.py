@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -35,8 +36,8 @@ class Harm:
     """``launcher``, ``keeper``, ``wall`` (an unshare of the launcher's), ``worker`` (its pytest) or ``parent``."""
     numbers: tuple[int, ...] = ()
     after: float = 0.0
-    running: bool = False
-    """Count from the moment at which a case has started."""
+    running: str = ""
+    """Count from the moment at which a node has started whose id holds this text."""
     keys: str = ""
     """Typed at the command's terminal instead of signals."""
 
@@ -187,12 +188,13 @@ class Net:
             os.close(pidfd)
 
     def running(self, pidfd: int) -> bool:
-        """Wait until a case has started."""
+        """Wait until the node has started."""
+        started = re.compile(rb'"event":"started".*' + re.escape(self.order["harm"]["running"].encode()))
         runs = Path(self.order["words"][self.order["words"].index("--runs") + 1], self.order["run"])
         end = time.monotonic() + TOO_LONG_S
         while time.monotonic() < end and not select.select([pidfd], [], [], 0.01)[0]:
             for path in runs.glob("*/events/test.[0-9]*.jsonl"):
-                if b'"event":"started"' in path.read_bytes():
+                if started.search(path.read_bytes()):
                     return True
         return False
 

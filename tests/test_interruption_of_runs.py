@@ -25,7 +25,7 @@ from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import View, load
 from tests import safety_net
 from tests.safety_net import Harm, Report
-from tests.test_hostile import obstacle
+from tests.test_hostile import FOLDER, obstacle
 
 KILL, INTERRUPT, TERMINATE, HANG_UP = signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 PRIVILEGE = "rootless" if obstacle("root-native") else "root"
@@ -96,7 +96,7 @@ def unfinished(view: View | None) -> int:
 )
 def test_an_interrupted_launcher_cleans_up_and_says_so(attempt: Attempt, numbers: tuple[int, ...]) -> None:
     """Exit code 130, nothing left, results so far kept, what did not finish is an error; repeats change nothing."""
-    report, view = attempt(Harm(victim="launcher", numbers=numbers, running=True, after=0.3))
+    report, view = attempt(Harm(victim="launcher", numbers=numbers, running="::", after=0.3))
     assert report.harmed
     assert (ExitCode.INTERRUPTED, {}) == (report.code, report.left), report.output[-2000:]
     assert unfinished(view)
@@ -106,7 +106,7 @@ def test_an_interrupted_launcher_cleans_up_and_says_so(attempt: Attempt, numbers
 
 def test_ctrl_c_at_a_terminal(attempt: Attempt) -> None:
     """The key reaches the whole foreground group, but no worker: they stand in sessions of their own."""
-    report, view = attempt(Harm(victim="launcher", keys="\x03", running=True, after=0.3), terminal=True)
+    report, view = attempt(Harm(victim="launcher", keys="\x03", running="::", after=0.3), terminal=True)
     assert report.harmed
     assert (ExitCode.INTERRUPTED, {}) == (report.code, report.left), report.output[-2000:]
     assert unfinished(view)
@@ -115,29 +115,29 @@ def test_ctrl_c_at_a_terminal(attempt: Attempt) -> None:
 @pytest.mark.parametrize("victim", ["launcher", "parent"])
 def test_a_killed_launcher_leaves_nothing(attempt: Attempt, victim: str) -> None:
     """The kernel ends the workers and the keeper does the rest, reports included; also when it was nox that died."""
-    report, view = attempt(Harm(victim=victim, numbers=(KILL,), running=True, after=0.3), parent=victim == "parent")
+    report, view = attempt(Harm(victim=victim, numbers=(KILL,), running="::", after=0.3), parent=victim == "parent")
     assert report.harmed
     assert (-KILL, {}) == (report.code, report.left)
     assert unfinished(view)
 
 
 @pytest.mark.parametrize("victim", ["worker", "wall"])
-def test_a_killed_worker_is_an_error_and_the_others_go_on(attempt: Attempt, victim: str) -> None:
-    """Its unfinished nodes are errors, the other workers' share has results, the launcher ends red."""
-    enough = ("--case", "EX-01", "--case", "SG-01", "--repeat", "4", "--workers", "2")
-    report, view = attempt(Harm(victim=victim, numbers=(KILL,), running=True), *enough)
+def test_a_killed_worker_is_an_error_and_the_run_goes_on(attempt: Attempt, victim: str) -> None:
+    """What it was doing is an error, everything else has its result, and the launcher ends red."""
+    slow = ("--target", f"deaf=init:{FOLDER / 'deaf'}", "--case", "EX-01", "-k", "254", "--workers", "1")
+    report, view = attempt(Harm(victim=victim, numbers=(KILL,), running="deaf-pid1"), *slow)
     assert report.harmed
     assert (ExitCode.FAILED, {}) == (report.code, report.left), report.output[-2000:]
-    assert unfinished(view)
+    assert 1 == unfinished(view)
     assert view is not None
-    left = {result.worker for result in view.results if not result.completed}
-    assert {True} == {result.completed for result in view.results if result.worker not in left}
-    assert 1 == len(left)
+    verdicts = {(result.target, result.mode): result.verdict for result in view.results if result.phase == "test"}
+    assert Verdict.ERRORED == verdicts["deaf", "pid1"]
+    assert (Verdict.FAILED, Verdict.PASSED) == (verdicts["deaf", "plain"], verdicts["reference", "plain"])
 
 
 def test_a_killed_keeper_is_no_harm(attempt: Attempt) -> None:
     """Without its keeper a run ends as it would have."""
-    report, _ = attempt(Harm(victim="keeper", numbers=(KILL,), running=True), "--case", "EX-01")
+    report, _ = attempt(Harm(victim="keeper", numbers=(KILL,), running="::"), "--case", "EX-01")
     assert report.harmed
     assert (ExitCode.GREEN, {}) == (report.code, report.left), report.output[-2000:]
 
@@ -159,7 +159,7 @@ def test_at_any_moment_nothing_is_left(attempt: Attempt, victim: str, number: in
 @pytest.mark.parametrize("number", [KILL, INTERRUPT], ids=["kill", "Ctrl-C"])
 def test_containers_go_with_the_launcher(attempt: Attempt, number: int) -> None:
     """Containers are removed by label, whoever dies."""
-    report, view = attempt(Harm(victim="launcher", numbers=(number,), running=True, after=0.3), place="container")
+    report, view = attempt(Harm(victim="launcher", numbers=(number,), running="::", after=0.3), place="container")
     assert report.harmed
     assert {} == report.left
     assert unfinished(view)

@@ -11,7 +11,7 @@ import ctypes
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,8 @@ KINDS = {
 MNT_DETACH = 2
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 """How mountinfo writes white space and backslashes."""
+HELD = 3
+"""Folders above a home that are the run's own, whose permissions a target of the same user can take away."""
 SWEEP_S = 10.0
 """A worker that cannot get rid of what a target left is of no further use after this time."""
 
@@ -83,7 +85,9 @@ class Census:
         """Count now; `scratch` is the folder that targets may write to, `is_payload` tells our own programs."""
         self._scratch, self._cgroups, self._is_payload = scratch, groups, is_payload
         self._above, self._home = _open(scratch.parent), _open(scratch)  # held, or their numbers would be used again
-        self._modes = tuple(os.fstat(folder).st_mode & 0o7777 for folder in (self._above, self._home))
+        self._higher = _reachable(scratch.parents[1:HELD])
+        held = (self._home, self._above, *self._higher)
+        self._modes = {folder: os.fstat(folder).st_mode & 0o7777 for folder in held}
         self._present = frozenset(os.listdir(self._home))
         self._mounts, self._fds = mounts(), _fds()
         self._children = frozenset(process.children(os.getpid()))
@@ -98,8 +102,8 @@ class Census:
             gone = (*self._processes(), *self._mount_points(), *self._cgroup_leaks(), *self._files())
             return (*gone, *self._descriptors())
         finally:
-            os.close(self._above)
-            os.close(self._home)
+            for folder in self._modes:
+                os.close(folder)
 
     def _processes(self) -> tuple[Leak, ...]:
         """Kill and reap every process that came since; a payload of ours is no leak, the target's own helper is."""
@@ -153,7 +157,7 @@ class Census:
         Who follows a link that now stands there would empty somebody else's folder.
         """
         name, above = self._scratch.name, self._above
-        for folder, mode in ((above, self._modes[0]), (self._home, self._modes[1])):
+        for folder, mode in self._modes.items():
             with contextlib.suppress(OSError):
                 os.fchmod(folder, mode)
         with contextlib.suppress(FileNotFoundError):
@@ -173,6 +177,14 @@ class Census:
 
 def _open(folder: str | Path, *, above: int | None = None) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+
+
+def _reachable(folders: Iterable[Path]) -> list[int]:
+    found = []
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            found.append(_open(folder))
+    return found
 
 
 def _remove(name: str, *, above: int) -> None:

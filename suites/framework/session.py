@@ -34,9 +34,13 @@ from suites.framework.model import (
 )
 from suites.framework.options import Options
 from suites.framework.progress import Progress, Tail
+from suites.framework.provisioning.staging import PYTHON
 from suites.framework.results.rundir import RunDirectory, invoking_user
 from suites.framework.subjects import CHECKOUT, Subjects, failed_nodes, within_reach
 from suites.framework.surroundings import Builder, Surroundings
+
+TWIN = 3
+"""How much longer an observation may take with the payload's Python twin, where there is no compiler."""
 
 
 class Session:
@@ -245,6 +249,7 @@ class Session:
     ) -> Context:
         """Return what a worker is told; `work` names its scratch folder where its number does not."""
         place = self.scratch / "work" / (work or f"{phase[0]}{number}")
+        twin = found.payload[0] == PYTHON[0]
         place.mkdir(parents=True, exist_ok=True)
         if around.owner:
             os.chown(place, *around.owner)
@@ -259,7 +264,7 @@ class Session:
             targets=found.targets if phase == "test" else (),
             findings=findings,
             promises=self.options.promises,
-            limits=self.limits,
+            limits=replace(self.limits, deadline_s=self.limits.deadline_s * (TWIN if twin else 1)),
             paths=Paths(
                 suites=str(self.scratch / "code"),
                 run=str(self.folder),
