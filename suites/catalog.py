@@ -47,9 +47,7 @@ class Environment:
         return f"{self.privilege}-{self.place}"
 
 
-ENVIRONMENTS = tuple(
-    Environment(privilege=privilege, place=place) for privilege in Privilege for place in Place
-)
+ENVIRONMENTS = tuple(Environment(privilege=privilege, place=place) for privilege in Privilege for place in Place)
 
 SUITES: dict[Kind, str] = {Kind.INIT: "suites/init"}
 """The folder of test modules for each kind, relative to the folder that holds ``suites``."""
