@@ -143,6 +143,7 @@ class Bench:
         """End everything, remove what is left and return it."""
         for launch in reversed(self.launches):
             launch.close()
+        self._census.unlock()
         for cleanup in reversed(self._cleanups):
             cleanup()
         cut_short = any(launch.cut_short for launch in self.launches)

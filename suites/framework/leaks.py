@@ -58,10 +58,20 @@ class Leak:
         return f"{KINDS[self.kind]} {self.what}"
 
 
-def mounts() -> dict[str, str]:
+def mount_table() -> bytes:
+    """Return the mounts of this namespace as the kernel lists them."""
+    with open("/proc/self/mountinfo", "rb", buffering=0) as file:  # noqa: PTH123 -- read several times a case
+        return file.readall()
+
+
+def mounts(table: bytes | None = None) -> dict[str, str]:
     """Return mount id: mount point of this mount namespace (proc_pid_mountinfo(5))."""
-    rows = (line.split(b" ") for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n")[:-1])
-    return {row[0].decode(): os.fsdecode(_ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), row[4])) for row in rows}
+    rows = (line.split(b" ") for line in (mount_table() if table is None else table).split(b"\n")[:-1])
+    return {row[0].decode(): os.fsdecode(_unescaped(row[4])) for row in rows}
+
+
+def _unescaped(field: bytes) -> bytes:
+    return _ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), field) if b"\\" in field else field
 
 
 def own_cgroups(*, contained: bool) -> tuple[Path, ...]:
@@ -85,11 +95,10 @@ class Census:
         """Count now; `scratch` is the folder that targets may write to, `is_payload` tells our own programs."""
         self._scratch, self._cgroups, self._is_payload = scratch, groups, is_payload
         self._above, self._home = _open(scratch.parent), _open(scratch)  # held, or their numbers would be used again
-        self._higher = _reachable(scratch.parents[1:HELD])
-        held = (self._home, self._above, *self._higher)
+        held = (self._home, self._above, *_reachable(scratch.parents[1:HELD]))
         self._modes = {folder: os.fstat(folder).st_mode & 0o7777 for folder in held}
         self._present = frozenset(os.listdir(self._home))
-        self._mounts, self._fds = mounts(), _fds()
+        self._mounts, self._fds = mount_table(), _fds()
         self._children = frozenset(process.children(os.getpid()))
         self._folders = self._cgroup_folders()
 
@@ -104,6 +113,12 @@ class Census:
         finally:
             for folder in self._modes:
                 os.close(folder)
+
+    def unlock(self) -> None:
+        """Give the home and the folders above it the permissions back that a target took away."""
+        for folder, mode in self._modes.items():
+            with contextlib.suppress(OSError):
+                os.fchmod(folder, mode)
 
     def _processes(self) -> tuple[Leak, ...]:
         """Kill and reap every process that came since; a payload of ours is no leak, the target's own helper is."""
@@ -123,10 +138,16 @@ class Census:
         return process.describe(pid).partition(" state ")[2].partition(" ")[2][:120] or "unknown"
 
     def _mount_points(self) -> tuple[Leak, ...]:
-        added = {number: point for number, point in mounts().items() if number not in self._mounts}
+        added = self._added_mounts()
         for point in reversed(added.values()):
             ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
         return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=point) for point in added.values())
+
+    def _added_mounts(self) -> dict[str, str]:
+        if (table := mount_table()) == self._mounts:  # nearly always
+            return {}
+        before = mounts(self._mounts)
+        return {number: point for number, point in mounts(table).items() if number not in before}
 
     def _cgroup_leaks(self) -> tuple[Leak, ...]:
         added = sorted(self._cgroup_folders() - self._folders)
@@ -137,7 +158,8 @@ class Census:
 
     def _files(self) -> tuple[Leak, ...]:
         """Empty the home, never into a mount that withstood: it may show the machine."""
-        if any(Path(point).is_relative_to(self._scratch) for point in mounts().values()):
+        top = str(self._scratch)
+        if any(f"{point}/".startswith(f"{top}/") for point in mounts().values()):
             return ()
         replaced = self._restore_home()
         home = _open(self._scratch.name, above=self._above) if replaced else self._home
@@ -157,9 +179,7 @@ class Census:
         Who follows a link that now stands there would empty somebody else's folder.
         """
         name, above = self._scratch.name, self._above
-        for folder, mode in self._modes.items():
-            with contextlib.suppress(OSError):
-                os.fchmod(folder, mode)
+        self.unlock()
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.stat(name, dir_fd=above, follow_symlinks=False), os.fstat(self._home)):
                 return False
