@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from suites.catalog import ENVIRONMENTS, Environment, Privilege
+from suites.catalog import ENVIRONMENTS, Environment
 from suites.framework.errors import ExitCode
 from suites.framework.facts import Fact
 from suites.framework.probes import PROBES
@@ -52,8 +52,7 @@ def promised_by_the_script(here: Environment, tmp_path: Path) -> set[str]:
     done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True)
     session, *rest = done.stdout.splitlines()[1:]
     assert f"acceptance-{here.privilege}({here.place})" == session
-    if here.privilege is Privilege.ROOTLESS:
-        assert ["--as-user", USER] == rest[-2:]
+    assert ["--as-user", USER] == rest[-2:]
     return {following for word, following in pairwise(rest) if word == "--promise"}
 
 
