@@ -9,6 +9,7 @@ import secrets
 import shlex
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import nox
@@ -68,8 +69,7 @@ def acceptance(session: nox.Session, here: Environment) -> None:
 def skipped(session: nox.Session, here: Environment) -> str:
     """Return why an environment cannot run here, from the run directory; empty when it ran."""
     runs = HERE / "runs"
-    words = list(session.posargs)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*session.posargs, ""]):
         given = following if word == "--runs" else word.partition("=")[2] if word.startswith("--runs=") else ""
         runs = Path(session.invoked_from) / given if given else runs
     file = runs / os.environ["SEATRIAL_RUN"] / here.name / "session.json"

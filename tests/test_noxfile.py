@@ -1,0 +1,51 @@
+"""The noxfile's own few lines: what it reads from the run directory after a session."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from suites.catalog import Environment, Place, Privilege
+from suites.framework.errors import ExitCode
+
+HERE = Environment(privilege=Privilege.ROOT, place=Place.NATIVE)
+
+
+@pytest.fixture
+def noxfile(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the noxfile as nox imports it, in a run of the test's own."""
+    monkeypatch.setenv("SEATRIAL_RUN", "run-of-a-test")
+    spec = importlib.util.spec_from_file_location("the_noxfile", Path(__file__).parents[1] / "noxfile.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def session(folder: Path, *words: str) -> Any:
+    return SimpleNamespace(posargs=list(words), invoked_from=str(folder))
+
+
+@pytest.mark.parametrize("words", [[], ["--target", "tini"], ["--runs"]])
+def test_a_session_without_a_conclusion_ran(noxfile: ModuleType, tmp_path: Path, words: list[str]) -> None:
+    """Whatever words were given, none included: no session.json means that nothing was skipped."""
+    assert "" == noxfile.skipped(session(tmp_path, *words), HERE)
+
+
+@pytest.mark.parametrize("form", ["--runs", "--runs="])
+@pytest.mark.parametrize(("code", "said"), [(ExitCode.CANNOT_RUN, "no root here"), (ExitCode.GREEN, "")])
+def test_a_session_that_cannot_run_says_why(
+    noxfile: ModuleType, tmp_path: Path, form: str, code: ExitCode, said: str
+) -> None:
+    """The reason of a 77 is read where the run directory really is, relative to where nox was invoked."""
+    folder = tmp_path / "mine" / "run-of-a-test" / "root-native"
+    folder.mkdir(parents=True)
+    (folder / "session.json").write_text(json.dumps({"code": int(code), "reason": "no root here"}))
+    words = [form, "mine"] if form == "--runs" else ["--runs=mine"]
+    assert said == noxfile.skipped(session(tmp_path, *words), HERE)
