@@ -16,16 +16,24 @@ from suites.framework.errors import ExitCode
 HERE = Environment(privilege=Privilege.ROOT, place=Place.NATIVE)
 
 
-@pytest.fixture
-def noxfile(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the noxfile as nox imports it, in a run of the test's own."""
-    monkeypatch.setenv("SEATRIAL_RUN", "run-of-a-test")
-    spec = importlib.util.spec_from_file_location("the_noxfile", Path(__file__).parents[1] / "noxfile.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+@pytest.fixture(scope="module")
+def imported() -> ModuleType:
+    """Return the noxfile as nox imports it: once, for its sessions are registered by that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEATRIAL_RUN", "run-of-a-test")
+        spec = importlib.util.spec_from_file_location("the_noxfile", Path(__file__).parents[1] / "noxfile.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def noxfile(imported: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the noxfile in a run of the test's own."""
+    monkeypatch.setenv("SEATRIAL_RUN", "run-of-a-test")
+    return imported
 
 
 def session(folder: Path, *words: str) -> Any:
