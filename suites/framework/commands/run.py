@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 
 from suites.catalog import Environment
@@ -89,15 +90,11 @@ def show(derived: Derived, here: Environment) -> ExitCode:
 
 def howto(result: Result) -> str:
     """Return how to see a case by hand."""
-    known = {(case.kind.value, case.id): case for case in _known()}
+    known = _known()
     lines = [known[result.kind, case].by_hand for case in result.cases if (result.kind, case) in known]
     return lines[0] if lines else ""
 
 
-_CASES: list[case_list.Case] = []
-
-
-def _known() -> list[case_list.Case]:
-    if not _CASES:
-        _CASES.extend(case_list.load(CHECKOUT))
-    return _CASES
+@cache
+def _known() -> dict[tuple[str, str], case_list.Case]:
+    return {(case.kind.value, case.id): case for case in case_list.load(CHECKOUT)}
