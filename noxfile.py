@@ -62,17 +62,17 @@ def acceptance(session: nox.Session, here: Environment) -> None:
     """Run every suite in one environment; skip the session with the reason where it cannot run here."""
     install(session, "host")
     launch(session, "run", f"--privilege={here.privilege}", f"--place={here.place}")
-    if reason := skipped(session, here):
+    if reason := skipped(session, here.name):
         session.skip(reason)
 
 
-def skipped(session: nox.Session, here: Environment) -> str:
+def skipped(session: nox.Session, environment: str) -> str:
     """Return why an environment cannot run here, from the run directory; empty when it ran."""
     runs = HERE / "runs"
     for word, following in pairwise([*session.posargs, ""]):
         given = following if word == "--runs" else word.partition("=")[2] if word.startswith("--runs=") else ""
         runs = Path(session.invoked_from) / given if given else runs
-    file = runs / os.environ["SEATRIAL_RUN"] / here.name / "session.json"
+    file = runs / os.environ["SEATRIAL_RUN"] / environment / "session.json"
     conclusion = json.loads(file.read_text()) if file.exists() else {"code": ExitCode.GREEN}
     return str(conclusion["reason"]) if conclusion["code"] == ExitCode.CANNOT_RUN else ""
 
@@ -89,6 +89,15 @@ def acceptance_root(session: nox.Session, place: Place) -> None:
 def acceptance_rootless(session: nox.Session, place: Place) -> None:
     """Every suite as an ordinary user, on this host and in an unprivileged Docker container."""
     acceptance(session, Environment(privilege=Privilege.ROOTLESS, place=place))
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build targets from their checkouts: -- NAME=DIR ..."""
+    install(session, "host")
+    launch(session, "build")
+    if reason := skipped(session, "host"):
+        session.skip(reason)
 
 
 @nox.session
@@ -110,6 +119,13 @@ def report(session: nox.Session) -> None:
     """Derive the results of run directories again, or merge several: -- RUN..., -- --write-profile FILE."""
     install(session, "host")
     launch(session, "report")
+
+
+@nox.session
+def gate(session: nox.Session) -> None:
+    """Judge run directories by every gate: -- RUN...; red when one is."""
+    install(session, "host")
+    launch(session, "gate")
 
 
 @nox.session

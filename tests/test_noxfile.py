@@ -43,7 +43,7 @@ def session(folder: Path, *words: str) -> Any:
 @pytest.mark.parametrize("words", [[], ["--target", "tini"], ["--runs"]])
 def test_a_session_without_a_conclusion_ran(noxfile: ModuleType, tmp_path: Path, words: list[str]) -> None:
     """Whatever words were given, none included: no session.json means that nothing was skipped."""
-    assert "" == noxfile.skipped(session(tmp_path, *words), HERE)
+    assert "" == noxfile.skipped(session(tmp_path, *words), HERE.name)
 
 
 @pytest.mark.parametrize("form", ["--runs", "--runs="])
@@ -56,4 +56,4 @@ def test_a_session_that_cannot_run_says_why(
     folder.mkdir(parents=True)
     (folder / "session.json").write_text(json.dumps({"code": int(code), "reason": "no root here"}))
     words = [form, "mine"] if form == "--runs" else ["--runs=mine"]
-    assert said == noxfile.skipped(session(tmp_path, *words), HERE)
+    assert said == noxfile.skipped(session(tmp_path, *words), HERE.name)

@@ -23,6 +23,18 @@ def _run(options: Options) -> ExitCode:
     return run(options)
 
 
+def _build(options: Options) -> ExitCode:
+    from suites.framework.commands.build import build
+
+    return build(options)
+
+
+def _gate(options: Options) -> ExitCode:
+    from suites.framework.commands.gate import gate
+
+    return gate(options)
+
+
 def _doctor(options: Options) -> ExitCode:
     from suites.framework.commands.doctor import doctor
 
@@ -55,9 +67,11 @@ def _clean(options: Options) -> ExitCode:
 
 COMMANDS: dict[str, Callable[[Options], ExitCode]] = {
     "run": _run,
+    "build": _build,
     "doctor": _doctor,
     "cases": _cases,
     "report": _report,
+    "gate": _gate,
     "mutants": _mutants,
     "clean": _clean,
 }

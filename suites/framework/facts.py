@@ -27,6 +27,19 @@ class Fact(StrEnum):
     COMPILER = "compiler"
     """A C compiler builds the recorder payload."""
 
+    CARGO = "cargo"
+    """cargo builds checkouts with a Cargo.toml."""
+    GO = "go"
+    """go builds checkouts with a go.mod."""
+    MESON = "meson"
+    """meson and ninja build checkouts with a meson.build."""
+    CMAKE = "cmake"
+    """cmake builds checkouts with a CMakeLists.txt."""
+    AUTOTOOLS = "autotools"
+    """autoconf, automake and libtool make the configure script that a checkout lacks."""
+    MAKE = "make"
+    """make builds checkouts with a Makefile."""
+
     # of an environment, probed inside it
     PID_NAMESPACE = "pid-namespace"
     """The worker makes a PID namespace with its own /proc, in which a target is PID 1."""

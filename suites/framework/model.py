@@ -148,6 +148,43 @@ EVENTS: dict[str, type[Event]] = {
 """The value of key ``event`` in a line of an event file, and its type."""
 
 
+# ---- metrics: <environment>/metrics/<phase>.jsonl --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What one step used at one moment, with everything below it. Seconds, bytes and counts."""
+
+    t: float
+    """Unix seconds, on the clock of the events."""
+    step: str
+    """A worker (``test.1``) or a step of a build (``build::tini::cmake``)."""
+    node: str = ""
+    """The case that the worker was at, where it took long enough to be seen."""
+    cpu_s: float
+    """User and system time so far of all that lives, what was reaped included as far as the kernel tells."""
+    rss_bytes: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """What one step used from its beginning to its end."""
+
+    t: float
+    step: str
+    wall_s: float
+    cpu_s: float
+    rss_bytes: int
+    """The highest resident set: of one process by wait4(2), of all together by a cgroup."""
+    source: str
+    """``wait4`` or ``cgroup``."""
+
+
+METRICS: dict[str, type[Sample | Total]] = {"sample": Sample, "total": Total}
+"""The value of key ``metric`` in a line of a metrics file, and its type."""
+
+
 # ---- targets ---------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +251,16 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildCall:
+    """How a checkout is built where its manifest does not say enough."""
+
+    command: tuple[str, ...] = ()
+    """Replaces the tool that the manifest asks for; executed in a copy of the checkout."""
+    executable: str = ""
+    """File name of the program among those that the build makes; empty = `binary`, or the only one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """What a target's TOML file says."""
 
@@ -232,6 +279,7 @@ class Profile:
     version: tuple[str, ...] = ()
     """Arguments that make it print its version."""
     siblings: tuple[str, ...] = ()
+    build: BuildCall = BuildCall()
     call: Call = Call()
     limits: dict[str, float] = field(default_factory=dict)
     variant: dict[str, Variant] = field(default_factory=dict)

@@ -55,6 +55,15 @@ class Options:
     write_profile: Path | None = None
     apply: bool = False
     everything: bool = False
+    checkouts: tuple[str, ...] = ()
+    """The words NAME=DIR of `build`."""
+    as_root: bool = False
+    """Whether `build` may run a checkout's build as root."""
+    plugins: tuple[str, ...] = ()
+    hooks: tuple[Path, ...] = ()
+    against: Path | None = None
+    golden: Path | None = None
+    strict: bool = False
     words: tuple[str, ...] = ()
     """The words as given after the command, for the command that reproduces a failure."""
 
@@ -153,6 +162,18 @@ def parser() -> argparse.ArgumentParser:
     )
     for with_cases in (run, doctor, mutants):
         _selection(with_cases)
+    build = command("build", "build targets from their checkouts")
+    build.add_argument("checkouts", nargs="+", metavar="NAME=DIR[#EXECUTABLE]")
+    build.add_argument("--profile", type=Path, metavar="FILE", help="with the [build] table of one's own target")
+    build.add_argument("--offline", action="store_true", help="never ask a registry")
+    build.add_argument(
+        "--promise", dest="promises", action="append", type=_fact, default=[], metavar="FACT", help="such as a tool"
+    )
+    for building in (run, build):
+        building.add_argument(
+            "--build-as-root", dest="as_root", action="store_true", help="build a checkout that root owns, as root"
+        )
+        _hooks(building)
     cases = command("cases", "what is tested")
     cases.add_argument("--json", action="store_true", help="as one JSON document")
     cases.add_argument("--explain", metavar="ID", help="what a case checks, why, its source, and how to see it by hand")
@@ -160,6 +181,11 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("run_directories", type=Path, nargs="*", metavar="RUN", help="default: runs/latest")
     report.add_argument("--target", dest="targets", action="append", default=[], metavar="NAME")
     report.add_argument("--write-profile", type=Path, metavar="FILE", help="pin the failures as known deviations")
+    report.add_argument("--against", type=Path, metavar="RUN", help="show what differs from an earlier run")
+    gate = command("gate", "judge run directories by every gate; exit 2 when one is red")
+    gate.add_argument("run_directories", type=Path, nargs="*", metavar="RUN", help="default: runs/latest")
+    gate.add_argument("--golden", type=Path, metavar="DIR", help="manifests that the artefacts must equal")
+    gate.add_argument("--strict", action="store_true", help="an inconclusive measurement is red too")
     clean = command("clean", "what earlier runs left; removes it with --apply")
     clean.add_argument("--apply", action="store_true", help="really remove")
     return top
@@ -187,20 +213,34 @@ def _selection(added: argparse.ArgumentParser) -> None:
     option("--offline", action="store_true", help="never ask a registry")
 
 
+def _hooks(added: argparse.ArgumentParser) -> None:
+    option = added.add_argument
+    option("--plugin", dest="plugins", action="append", default=[], metavar="MODULE", help="a module with hooks")
+    option(
+        "--hook",
+        dest="hooks",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="FILE start|end STEP TARGET",
+    )
+
+
 def parse(words: Sequence[str], *, checkout: Path) -> Options:
     """Return the options in `words`; raises UsageError."""
     found: dict[str, Any] = vars(parser().parse_args(words))
     found["words"] = tuple(words[1:])
     found["base"] = found["base"].absolute()
     found["runs"] = found["base"] / found["runs"] if found["runs"] else checkout / "runs"
-    for name in ("cache", "profile", "write_profile"):
+    for name in ("cache", "profile", "write_profile", "against", "golden"):
         if found.get(name):
             found[name] = found["base"] / found[name]
     if "target_env" in found:
         found["target_env"] = dict(found["target_env"])
     found["kinds"] = tuple(found.get("kinds") or Kind)
-    for name in ("targets", "cases", "promises"):
+    for name in ("targets", "cases", "promises", "checkouts", "plugins"):
         found[name] = tuple(found.get(name, ()))
-    if "run_directories" in found:
-        found["run_directories"] = tuple(found["base"] / path for path in found["run_directories"])
+    for name in ("run_directories", "hooks"):
+        found[name] = tuple(found["base"] / path for path in found.get(name, ()))
     return Options(**found)

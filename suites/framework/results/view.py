@@ -11,7 +11,8 @@ from suites.framework import events
 from suites.framework.errors import ExitCode, UsageError
 from suites.framework.facts import Fact, Finding
 from suites.framework.model import SCHEMA, Note, Reason, Role
-from suites.framework.results import verdicts
+from suites.framework.results import metrics, verdicts
+from suites.framework.results.metrics import Metrics
 from suites.framework.results.result import RED, Result, Verdict
 from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord
 from suites.framework.results.workers import EventLogOf, launcher_notes
@@ -85,6 +86,8 @@ class View:
     """What was left behind, by environment; one that nobody looked at is absent."""
     conclusions: Mapping[str, Conclusion] = field(default_factory=dict)
     absent: tuple[Absent, ...] = ()
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)
+    """What was measured, by environment."""
     foreign: tuple[str, ...] = ()
     """Event files with lines that are no events, relative to the directory, one entry a line."""
     torn: int = 0
@@ -156,6 +159,7 @@ def load(run: RunDirectory) -> View:
         leaks=_leaks(logs),
         conclusions=run.conclusions(),
         absent=_absent(logs),
+        metrics=metrics.load(run),
         foreign=tuple(foreign),
         torn=torn,
     )
