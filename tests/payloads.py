@@ -59,7 +59,8 @@ def compiled(public: Path) -> Payload:
     """Build the C payload without a warning, statically where there is a static C library."""
     if not (compiler := shutil.which("cc")):
         pytest.skip("no C compiler: install gcc or clang")
-    command = [compiler, "-O2", "-Wall", "-Wextra", "-Werror", str(SOURCE / "payload.c"), "-o", str(public / "payload")]
+    sources = sorted(map(str, SOURCE.glob("*.c")))
+    command = [compiler, "-O2", "-Wall", "-Wextra", "-Werror", *sources, "-o", str(public / "payload")]
     if subprocess.run([*command, "-static"], stderr=subprocess.DEVNULL).returncode:
         subprocess.run(command, check=True)
     return (str(public / "payload"),)
@@ -68,8 +69,10 @@ def compiled(public: Path) -> Payload:
 @pytest.fixture(scope="session")
 def twin(public: Path) -> Payload:
     """Return the Python payload under an interpreter that an ordinary user can execute."""
-    script = str(shutil.copy(SOURCE / "payload.py", public / "payload.py"))
-    Path(script).chmod(0o644)
+    for part in SOURCE.glob("*.py"):
+        shutil.copy(part, public)
+        (public / part.name).chmod(0o644)
+    script = str(public / "payload.py")
     drop = AS_NOBODY if os.geteuid() == 0 else ()
     for interpreter in (sys.executable, "/usr/bin/python3"):
         words = (interpreter, "-I", "-S", script)

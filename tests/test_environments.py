@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from suites.catalog import Privilege
-from suites.framework import cleanup
-from suites.framework.cleanup import await_death, children, remove_containers
+from suites.framework import cleanup, proc
+from suites.framework.cleanup import await_death, remove_containers
 from suites.framework.environments import engine as engine_module
 from suites.framework.environments import probe, wall
 from suites.framework.environments.container import ContainerDriver, copy_output, judge_state
@@ -108,7 +108,7 @@ def run(driver: Driver, code: str, log: Path, *, python: str = PYTHON, stop: boo
 
 
 def descendants(pid: int) -> list[int]:
-    below = list(children(pid))
+    below = list(proc.children(pid))
     return below + [further for child in below for further in descendants(child)]
 
 
@@ -267,7 +267,7 @@ def test_a_worker_killed_from_outside_is_no_exit(tmp_path: Path) -> None:
     worker = native(Privilege.ROOT).start(words, name="w1", env={}, log=log)
     assert line(ready) == "ready\n"
     assert isinstance(worker, NativeWorker)
-    os.kill(children(worker.pid)[0], signal.SIGKILL)
+    os.kill(proc.children(worker.pid)[0], signal.SIGKILL)
     end = wait(worker)
     assert (end.how, end.code) == (Ending.SIGNAL, signal.SIGKILL)
     os.close(ready)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from suites.catalog import Mode, Privilege
-from suites.framework import process
+from suites.framework import proc
 from suites.framework.bench import Bench
 from suites.framework.errors import InfrastructureError
 from suites.framework.model import Call, InitCall, Reason
@@ -126,7 +126,7 @@ def test_an_orphan_is_watched_to_its_end(tmp_path: Path) -> None:
         assert "reaped" == run.end_of(orphan)
         assert "" == run.state_of(orphan, "")
         run.child.ask("child 0")
-        assert "Z" == run.state_of_pid(process.children(run.child.pid)[0], "Z")
+        assert "Z" == run.state_of_pid(proc.children(run.child.pid)[0], "Z")
 
 
 @walled()

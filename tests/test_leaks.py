@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from suites.framework import leaks, process
+from suites.framework import leaks, proc, process
 from suites.framework.environments.run_cgroup import RunCgroup
 from suites.framework.leaks import Census, Leak, Owner
 from suites.framework.model import Limits
@@ -71,14 +71,14 @@ def shell(script: str, *left_over: str) -> None:
     subprocess.run(["/bin/sh", "-c", script], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     found: list[str] = []
     for _ in ticks(Deadline(SECONDS)):
-        found = [process.describe(pid).split(" ", 5)[-1] for pid in process.children(os.getpid())]
+        found = [proc.describe(pid).split(" ", 5)[-1] for pid in proc.children(os.getpid())]
         if set(left_over) <= set(found):
             return
     raise AssertionError(found)
 
 
 def alone() -> bool:
-    return not process.children(os.getpid())
+    return not proc.children(os.getpid())
 
 
 def test_a_leak_reads_as_what_it_is() -> None:
@@ -108,7 +108,7 @@ def test_a_stopped_process_is_ended_too(tmp_path: Path) -> None:
     """A process that was stopped and ignores every signal is still a leak that can be removed."""
     counted = census(tmp_path)
     shell("trap '' TERM INT HUP; sleep 60 &", "sleep 60")
-    os.kill(process.children(os.getpid())[0], signal.SIGSTOP)
+    os.kill(proc.children(os.getpid())[0], signal.SIGSTOP)
     assert left("processes", "sleep 60") == counted.settle()
     assert alone()
 
@@ -127,7 +127,7 @@ def test_what_was_there_before_is_not_touched(tmp_path: Path) -> None:
     """A process of an earlier time is neither a leak nor ended."""
     earlier = start("/bin/sleep", "60")
     assert () == census(tmp_path).settle()
-    assert (earlier.pid,) == process.children(os.getpid())
+    assert (earlier.pid,) == proc.children(os.getpid())
 
 
 @walled()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from suites.catalog import Place, Privilege
-from suites.framework import cgroups, probes, process
+from suites.framework import cgroups, probes, proc
 from suites.framework.environments.engine import EngineError, connect
 from suites.framework.environments.image import host_image
 from suites.framework.facts import Fact, Finding
@@ -145,7 +145,7 @@ def look_where_it_holds(fact: Fact, folder: Path) -> None:
     assert (fact, True, "", "") == (found.fact, found.present, found.detail, found.remedy), found
     assert found.missing is None
     assert before == os.listdir("/proc/self/fd")
-    assert () == process.children(os.getpid())
+    assert () == proc.children(os.getpid())
 
 
 @AS_ROOT

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from suites.framework import process
+from suites.framework import proc
 from suites.framework.identity import keep_to_ourselves
 from suites.framework.process import Child, Status, exited, killed, output_of, spawn
 from suites.framework.waiting import Capture, Deadline, Waiter
@@ -190,7 +190,7 @@ def test_output_of_ends_what_takes_too_long() -> None:
     """Past the deadline there is no status, but what was said until then, and the program is gone."""
     status, words = output_of(["/bin/sh", "-c", "echo $$; exec sleep 60"], environment=ENVIRONMENT, seconds=0.3)
     assert status is None
-    assert "" == process.state(int(words))
+    assert "" == proc.state(int(words))
 
 
 def test_children_of_all_threads_are_found(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_children_of_all_threads_are_found(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         if text is not None:
             (folder / "children").write_text(text)
-    assert (11, 12, 31) == process.children(10, proc=tmp_path)
+    assert (11, 12, 31) == proc.children(10, proc=tmp_path)
 
 
 def test_descendants_come_parents_first(null: int) -> None:
@@ -211,23 +211,23 @@ def test_descendants_come_parents_first(null: int) -> None:
     assert select.select([reading], [], [], SECONDS)[0]
     grandchild = int(os.read(reading, 100))
     os.close(reading)
-    found = process.descendants(os.getpid())
+    found = proc.descendants(os.getpid())
     assert found.index(shell.pid) < found.index(grandchild)
-    assert f"{grandchild} parent {shell.pid} state" in process.describe(grandchild)
+    assert f"{grandchild} parent {shell.pid} state" in proc.describe(grandchild)
     os.kill(grandchild, signal.SIGKILL)
     shell.kill()
-    assert () == process.descendants(shell.pid)
+    assert () == proc.descendants(shell.pid)
 
 
 def test_state_and_description_follow_a_process_to_its_end(null: int) -> None:
     """Sleeping, then a zombie without a command line, then gone."""
     child = spawn(["/bin/sleep", "60"], environment=ENVIRONMENT, fds={0: null})
-    assert process.describe(child.pid).startswith(f"{child.pid} parent {os.getpid()} state ")
+    assert proc.describe(child.pid).startswith(f"{child.pid} parent {os.getpid()} state ")
     child.send(signal.SIGKILL)
     assert select.select([child.pidfd], [], [], SECONDS)[0]
     assert ("Z", f"{child.pid} parent {os.getpid()} state Z [sleep]") == (
-        process.state(child.pid),
-        process.describe(child.pid),
+        proc.state(child.pid),
+        proc.describe(child.pid),
     )
     child.kill()
-    assert ("", f"{child.pid} gone") == (process.state(child.pid), process.describe(child.pid))
+    assert ("", f"{child.pid} gone") == (proc.state(child.pid), proc.describe(child.pid))

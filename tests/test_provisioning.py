@@ -251,7 +251,7 @@ def test_compiler_is_probed_by_compiling(environ: Mapping[str, str]) -> None:
 def test_a_payload_that_does_not_compile_is_said(cache: Cache, fixtures: Path) -> None:
     """A working compiler that refuses our source is no reason to fall back in silence."""
     (fixtures / "payloads/payload.c").write_text("int main(void) { return nothing; }\n")
-    with pytest.raises(InfrastructureError, match=r"payload\.c does not compile: .*nothing"):
+    with pytest.raises(InfrastructureError, match=r"does not compile: .*payload\.c.*nothing"):
         payload(fixtures, cache=cache)
 
 

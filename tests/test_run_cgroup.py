@@ -14,7 +14,6 @@ import pytest
 
 from suites.catalog import Privilege
 from suites.framework.cleanup import await_death
-from suites.framework.environments import run_cgroup
 from suites.framework.environments.driver import Ending
 from suites.framework.environments.native import NativeDriver
 from suites.framework.environments.run_cgroup import RunCgroup, remove_cgroup
@@ -140,23 +139,18 @@ def unified(tmp_path: Path, *, passed_on: str) -> Path:
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
     (tmp_path / "user.slice" / "cgroup.subtree_control").write_text(passed_on)
     (session / "cgroup.subtree_control").write_text("")
-    mountinfo = tmp_path / "mountinfo"
-    mountinfo.write_text(f"31 23 0:28 / {tmp_path} rw - cgroup2 cgroup2 rw\n")
-    (tmp_path / "own").write_text("0::/user.slice/session.scope\n")
-    return mountinfo
+    (tmp_path / "mountinfo").write_text(f"31 23 0:28 / {tmp_path} rw - cgroup2 cgroup2 rw\n")
+    (tmp_path / "cgroup").write_text("0::/user.slice/session.scope\n")
+    return tmp_path
 
 
 def test_under_v2_the_cgroup_stands_where_controllers_are_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nearest ancestor that passes both controllers on is the place; workers stand in a leaf of their own."""
-    mountinfo = unified(tmp_path, passed_on="memory pids\n")
-    hierarchies = run_cgroup.hierarchies
+    proc = unified(tmp_path, passed_on="memory pids\n")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(
-        run_cgroup, "hierarchies", lambda mountinfo: hierarchies(mountinfo=mountinfo, cgroup=tmp_path / "own")
-    )
-    cgroup = RunCgroup.create("r", Limits(processes=5, memory_bytes=7), mountinfo=mountinfo)
+    cgroup = RunCgroup.create("r", Limits(processes=5, memory_bytes=7), proc=proc)
     (folder,) = cgroup.paths
     assert folder == tmp_path / "user.slice" / f"seatrial-r-{os.getpid()}"
     assert cgroup.procs == (str(folder / "workers" / "cgroup.procs"),)
@@ -165,9 +159,9 @@ def test_under_v2_the_cgroup_stands_where_controllers_are_passed_on(
 
 def test_under_v2_nothing_of_the_machine_is_reconfigured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A controller that nobody passes on is missing, with the line that would change it."""
-    mountinfo = unified(tmp_path, passed_on="cpu\n")
+    proc = unified(tmp_path, passed_on="cpu\n")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    cgroup = RunCgroup.create("r", Limits(), mountinfo=mountinfo)
+    cgroup = RunCgroup.create("r", Limits(), proc=proc)
     assert cgroup.paths == ()
     assert "passes pids on" in cgroup.findings[0].detail
     assert "echo +pids" in cgroup.findings[0].remedy

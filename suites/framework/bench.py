@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from suites.catalog import Environment, Place
-from suites.framework import leaks, process
+from suites.framework import leaks, proc
 from suites.framework.leaks import Leak
 from suites.framework.model import Context, Evidence
 
@@ -120,13 +120,13 @@ class Bench:
         """Look at everything that was started, at the moment a test fails."""
         for launch in self.launches:
             self.failure_evidence += launch.evidence()
-        lines = [process.describe(pid) for pid in process.descendants(os.getpid())]
+        lines = [proc.describe(pid) for pid in proc.descendants(os.getpid())]
         self.failure_evidence.append(Evidence(title="processes", text="\n".join(lines) or "none"))
 
     def survivors(self) -> tuple[str, ...]:
         """Return the command of each living payload process of this test."""
-        alive = (pid for pid in process.descendants(os.getpid()) if process.state(pid) not in ("", "Z"))
-        return tuple(process.describe(pid).partition(" state ")[2] for pid in alive if self._is_payload(pid))
+        alive = (pid for pid in proc.descendants(os.getpid()) if proc.state(pid) not in ("", "Z"))
+        return tuple(proc.describe(pid).partition(" state ")[2] for pid in alive if self._is_payload(pid))
 
     @property
     def proven(self) -> bool:
@@ -156,7 +156,7 @@ class Bench:
         except (FileNotFoundError, ProcessLookupError):
             return True
         if words == [b""]:  # its memory is gone, or not there yet
-            return process.exiting(pid)
+            return proc.exiting(pid)
         if Path(os.fsdecode(words[0])).name in self.wrappers:
             return True
         return words[: len(payload)] == payload and self.nonce.encode() in words

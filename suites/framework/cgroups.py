@@ -1,34 +1,69 @@
-"""The cgroups this process is in, version 1, 2 and hybrid (layer 1; cgroups(7))."""
+"""The cgroups this process is in, version 1, 2 and hybrid (layer 1: standard library only; cgroups(7))."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+SELF = Path("/proc/self")
 UNIFIED = ""
 """Key of the version 2 hierarchy."""
 
 
-def memberships(*, proc: Path = Path("/proc/self")) -> dict[str, Path]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchy:
+    """Where a process stands in one mounted hierarchy."""
+
+    version: int
+    mount: Path
+    own: Path
+    """The folder of its cgroup; where a container shows only a part of the hierarchy, the mount itself."""
+    controllers: frozenset[str]
+    """Version 1: those mounted together; version 2: those that the root of the mount offers."""
+
+
+def hierarchies(*, proc: Path = SELF) -> list[Hierarchy]:
+    """Return the mounted hierarchies and where a process stands in each (proc_pid_cgroup(5))."""
+    paths = {names: path for _, names, path in (line.split(":", 2) for line in _lines(proc / "cgroup"))}
+    found = []
+    for line in _lines(proc / "mountinfo"):
+        head, _, tail = line.partition(" - ")
+        kind, _, options = tail.split(" ", 2)
+        if kind in ("cgroup", "cgroup2"):
+            found.append(_hierarchy(head.split(" "), 1 if kind == "cgroup" else 2, options, paths))
+    return found
+
+
+def _hierarchy(fields: list[str], version: int, options: str, paths: dict[str, str]) -> Hierarchy:
+    root, mount = fields[3], Path(fields[4])
+    offered = set(options.split(","))
+    together = next((names for names in paths if names and offered.issuperset(names.split(","))), "")
+    path = paths.get(together if version == 1 else UNIFIED, "/")
+    inside = os.path.relpath(path, root) if path.startswith(root) else "."
+    names = together.split(",") if version == 1 else words(mount / "cgroup.controllers")
+    own = Path(os.path.normpath(mount / inside))
+    return Hierarchy(version=version, mount=mount, own=own, controllers=frozenset(filter(None, names)))
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines()
+
+
+def words(file: Path) -> list[str]:
+    """Return the words of a control file, none where it cannot be read."""
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []
+
+
+def memberships(*, proc: Path = SELF) -> dict[str, Path]:
     """Return controller: folder of this process's cgroup as it is mounted here; UNIFIED stands for version 2."""
-    paths: dict[str, str] = {}
-    for line in (proc / "cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        paths |= dict.fromkeys(controllers.split(","), path)
     found: dict[str, Path] = {}
-    for line in (proc / "mountinfo").read_text().splitlines():
-        left, right = line.split(" - ", 1)
-        root, point = left.split(" ")[3:5]
-        kind, _, options = right.split(" ", 2)
-        if kind == "cgroup2":
-            names: list[str] = [UNIFIED]
-        elif kind == "cgroup":
-            names = [name for name in options.split(",") if name in paths]
-        else:
-            continue
-        for name in names:
-            if name in paths:
-                found[name] = Path(os.path.normpath(Path(point) / os.path.relpath(paths[name], root)))
+    for hierarchy in hierarchies(proc=proc):
+        names = [UNIFIED] if hierarchy.version == 2 else sorted(hierarchy.controllers)
+        found |= dict.fromkeys(names, hierarchy.own)
     return found
 
 
@@ -40,12 +75,12 @@ def below(folder: Path) -> frozenset[Path]:
         return frozenset()
 
 
-def controlled_by(controller: str, *, proc: Path = Path("/proc/self")) -> tuple[Path, bool] | None:
+def controlled_by(controller: str, *, proc: Path = SELF) -> tuple[Path, bool] | None:
     """Return the own cgroup's folder in which this controller's limits are set, and whether it is version 2."""
     found = memberships(proc=proc)
     if controller in found:
         return found[controller], False
     unified = found.get(UNIFIED)
-    if unified is not None and controller in (unified / "cgroup.controllers").read_text().split():
+    if unified is not None and controller in words(unified / "cgroup.controllers"):
         return unified, True
     return None

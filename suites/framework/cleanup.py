@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from suites.framework import proc
+
 SCRATCH_MARKER = ".seatrial-scratch"
 """Name of the file that a folder must hold to be removed recursively."""
 DEADLINE_S = 2.0
@@ -29,24 +31,16 @@ ENVIRONMENT_LABEL = "seatrial.environment"
 
 def start_time(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot (proc_pid_stat(5)); None when there is none."""
-    fields = _stat(pid)
-    return int(fields[19]) if fields else None
-
-
-def children(pid: int) -> tuple[int, ...]:
-    """Return the children of a process's first thread (proc_pid_task(5)); none where the kernel does not list them."""
-    try:
-        return tuple(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except OSError:
-        return ()
+    found = proc.stat(pid)
+    return found.start if found else None
 
 
 def signal_process(pid: int, number: int, *, parent: int) -> bool:
     """Signal a process if it still is a child of `parent`, and say whether; a number used again is not touched."""
     with ExitStack() as stack:
         pidfd = _open(pid, stack)
-        fields = _stat(pid)
-        if pidfd is None or not fields or int(fields[1]) != parent:
+        found = proc.stat(pid)
+        if pidfd is None or found is None or found.parent != parent:
             return False
         return _send(pidfd, number)
 
@@ -60,8 +54,8 @@ def kill_process(pid: int, start: int, *, deadline_s: float = DEADLINE_S) -> str
         pidfd = _open(pid, stack)
         if pidfd is None or start_time(pid) != start:
             return ""
-        below = [(child, fd) for child in children(pid) if (fd := _open(child, stack)) is not None]
-        held = [fd for child, fd in below if child in children(pid)]
+        below = [(child, fd) for child in proc.children(pid) if (fd := _open(child, stack)) is not None]
+        held = [fd for child, fd in below if child in proc.children(pid)]
         for fd in (*held, pidfd):
             _send(fd, signal.SIGKILL)
         left = await_death([*held, pidfd], deadline_s=deadline_s)
@@ -81,14 +75,6 @@ def _readable(descriptors: Iterable[int], seconds: float) -> list[int]:
     for fd in descriptors:
         poller.register(fd, select.POLLIN)
     return [fd for fd, _ in poller.poll(None if seconds == float("inf") else seconds * 1000)]
-
-
-def _stat(pid: int) -> list[str]:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()  # the name in brackets may hold anything
 
 
 def _open(pid: int, stack: ExitStack) -> int | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from suites.framework import cgroups, process
+from suites.framework import cgroups, proc
 from suites.framework.waiting import Deadline, Waiter, ticks
 
 PROCESSES = "processes"
@@ -99,7 +99,7 @@ class Census:
         self._modes = {folder: os.fstat(folder).st_mode & 0o7777 for folder in held}
         self._present = frozenset(os.listdir(self._home))
         self._mounts, self._fds = mount_table(), _fds()
-        self._children = frozenset(process.children(os.getpid()))
+        self._children = frozenset(proc.children(os.getpid()))
         self._folders = self._cgroup_folders()
 
     def _cgroup_folders(self) -> frozenset[Path]:
@@ -124,18 +124,18 @@ class Census:
         """Kill and reap every process that came since; a payload of ours is no leak, the target's own helper is."""
         found: dict[str, None] = {}
         for _ in ticks(Deadline(SWEEP_S)):
-            left = [pid for pid in process.children(os.getpid()) if pid not in self._children]
+            left = [pid for pid in proc.children(os.getpid()) if pid not in self._children]
             if not left:
                 break
             for pid in left:
-                if process.state(pid) not in "Z" and not self._is_payload(pid):
+                if proc.state(pid) not in "Z" and not self._is_payload(pid):
                     found[self._command(pid)] = None
             _kill(left, crowd=len(left) > 64)
         return tuple(Leak(owner=Owner.TARGET, kind=PROCESSES, what=command) for command in list(found)[:5])
 
     @staticmethod
     def _command(pid: int) -> str:
-        return process.describe(pid).partition(" state ")[2].partition(" ")[2][:120] or "unknown"
+        return proc.describe(pid).partition(" state ")[2].partition(" ")[2][:120] or "unknown"
 
     def _mount_points(self) -> tuple[Leak, ...]:
         added = self._added_mounts()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from suites.catalog import Place, Privilege
-from suites.framework import cgroups, process
+from suites.framework import cgroups, proc, process
 from suites.framework.bench import Bench
 from suites.framework.facts import Fact, Finding
 from suites.framework.launch import NotLaunched, launch
@@ -102,7 +102,7 @@ def child_subreaper(bench: Bench) -> Finding:
         seconds=PROBE_S,
     )
     pid = int(output) if status == exited(0) and output.isdigit() else -1
-    adopted = pid in process.children(os.getpid())
+    adopted = pid in proc.children(os.getpid())
     if adopted:
         process.Child.adopt(pid).kill()
     return _finding(

@@ -13,13 +13,11 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from suites.framework import signals
 from suites.framework.waiting import Capture, Deadline, Waiter
 
 ALL_SIGNALS = tuple(number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
-PF_EXITING = 0x4
 HIGH_FD = 200
 """Source descriptors are moved above this before they are laid out for a child, so that none is overwritten."""
 
@@ -149,57 +147,3 @@ def output_of(argv: Sequence[str], *, environment: Mapping[str, str], seconds: f
     child.kill()
     waiter.finish()
     return status, capture.data.decode(errors="replace").strip()
-
-
-# ---- /proc -----------------------------------------------------------------------------------------------------------
-
-
-def children(pid: int, *, proc: Path = Path("/proc")) -> tuple[int, ...]:
-    """Return the children of all threads of a process (proc_pid_task(5)); empty when it is gone."""
-    found: list[int] = []
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for task in sorted(os.listdir(f"{proc}/{pid}/task")):
-            path = f"{proc}/{pid}/task/{task}/children"
-            gone = contextlib.suppress(FileNotFoundError, ProcessLookupError)  # a thread may end, its siblings live on
-            with gone, open(path, "rb") as file:  # noqa: PTH123 -- read several times a case
-                found += map(int, file.read().split())
-    return tuple(found)
-
-
-def descendants(pid: int) -> tuple[int, ...]:
-    """Return children, their children and so on, parents first."""
-    found: list[int] = []
-    for child in children(pid):
-        found += (child, *descendants(child))
-    return tuple(found)
-
-
-def state(pid: int) -> str:
-    """Return the state letter of proc_pid_stat(5), such as ``S``, ``T`` or ``Z``; empty when the process is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return chr(text[text.rindex(b")") + 2])
-
-
-def exiting(pid: int) -> bool:
-    """Return whether a process is gone or on its way out (PF_EXITING among the flags of proc_pid_stat(5))."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return bool(int(text[text.rindex(b")") + 2 :].split()[6]) & PF_EXITING)
-
-
-def describe(pid: int) -> str:
-    """Return one line for a report: pid, parent, state and command."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return f"{pid} gone"
-    name, rest = text[text.index(b"(") + 1 : text.rindex(b")")], text[text.rindex(b")") + 2 :].split()
-    return (
-        f"{pid} parent {int(rest[1])} state {rest[0].decode()} {command or '[' + name.decode(errors='replace') + ']'}"
-    )

@@ -8,7 +8,7 @@ from signal import SIGUSR1
 import pytest
 
 from suites.catalog import Mode
-from suites.framework import process
+from suites.framework import proc
 from suites.framework.marks import case, controls, modes, offered
 from suites.framework.process import exited
 from suites.framework.signals import names
@@ -72,13 +72,13 @@ def test_storm_of_orphans_is_reaped(init: Init) -> None:
     """
     with init.start() as run:
         run.child.ready()
-        own = len(process.children(run.pid))
+        own = len(proc.children(run.pid))
         run.child.ask(f"orphans {STORM}")
-        assert STORM == len(process.children(run.pid)) - own
+        assert STORM == len(proc.children(run.pid)) - own
         run.child.ask("release 0")
         seen = [STORM]
         for _ in ticks(Deadline(20)):
-            seen.append(len(process.children(run.pid)) - own)
+            seen.append(len(proc.children(run.pid)) - own)
             if seen[-3:] == [0, 0, 0]:  # a list that is read while it shrinks can miss some (proc_pid_task(5))
                 break
         assert 0 == seen[-1]
@@ -143,10 +143,10 @@ def test_zombie_with_a_living_parent_is_left_alone(init: Init) -> None:
         parent, _ = run.child.fork("orphan")
         parent.reparented()
         parent.ask("child 0")
-        (zombie,) = process.children(parent.pid)
+        (zombie,) = proc.children(parent.pid)
         assert "Z" == run.state_of_pid(zombie, "Z")
         assert "USR1" == names(run.heard(SIGUSR1))
-        assert ("Z", (zombie,)) == (process.state(zombie), process.children(parent.pid))
+        assert ("Z", (zombie,)) == (proc.state(zombie), proc.children(parent.pid))
         parent.tell("exit 0")
         assert "reaped" == run.end_of(parent)
         assert "" == run.state_of_pid(zombie, "")

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from suites.framework import cleanup
+from suites.framework.cgroups import hierarchies
 from suites.framework.environments import engine as docker
-from suites.framework.environments.run_cgroup import PREFIX, hierarchies, remove_cgroup
+from suites.framework.environments.run_cgroup import PREFIX, remove_cgroup
 from suites.framework.errors import ExitCode, SeatrialError
 from suites.framework.options import Options
 from suites.framework.results.rundir import RunDirectory

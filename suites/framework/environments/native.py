@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from suites.catalog import Environment, Place, Privilege
-from suites.framework.cleanup import children, signal_process
+from suites.framework import proc
+from suites.framework.cleanup import signal_process
 from suites.framework.environments import wall
 from suites.framework.environments.driver import NOT_EXECUTED, STOP, NeverStarted, Worker, WorkerEnd, judge, tail
 from suites.framework.environments.user import User
@@ -44,7 +45,7 @@ class NativeWorker:
         """Kill PID 1 of the namespace, whose parent then ends the same way; before there is one, kill the parent."""
         if self._end is not None:
             return
-        inner = [child for child in children(self.pid) if signal_process(child, signal.SIGKILL, parent=self.pid)]
+        inner = [child for child in proc.children(self.pid) if signal_process(child, signal.SIGKILL, parent=self.pid)]
         if inner:
             self._killed = True
             return

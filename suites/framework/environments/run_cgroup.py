@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from suites.framework import cgroups
 from suites.framework.cleanup import DEADLINE_S, await_death
 from suites.framework.facts import Fact, Finding
 from suites.framework.model import Limits
@@ -27,16 +28,6 @@ CONTROLLERS = {Fact.CGROUP_PIDS: "pids", Fact.CGROUP_MEMORY: "memory"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hierarchy:
-    """Where the launcher stands in one mounted hierarchy of cgroups."""
-
-    version: int
-    mount: Path
-    own: Path
-    controllers: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunCgroup:
     """The folders of a run's cgroup, one per hierarchy; none where it cannot be made, and `findings` say why."""
 
@@ -44,14 +35,14 @@ class RunCgroup:
     findings: tuple[Finding, ...]
 
     @classmethod
-    def create(cls, run: str, limits: Limits, *, mountinfo: Path = Path("/proc/self/mountinfo")) -> RunCgroup:
+    def create(cls, run: str, limits: Limits, *, proc: Path = cgroups.SELF) -> RunCgroup:
         """Make the cgroup of `run` with its limits, as far as this user and machine allow.
 
         Several launchers may share a run, so the name holds the pid of this one.
         """
         if os.geteuid() != 0:
             return cls(paths=(), findings=_absent("mkdir in the cgroup file system", "needs root"))
-        places = [(fact, _place(name, mountinfo)) for fact, name in CONTROLLERS.items()]
+        places = [(fact, _place(name, proc)) for fact, name in CONTROLLERS.items()]
         name = f"{PREFIX}{run}-{os.getpid()}"
         findings = tuple(_limit(fact, place, name, limits) for fact, place in places)
         folders = [place.folder(name) for _, place in places if isinstance(place, Place)]
@@ -81,7 +72,7 @@ class RunCgroup:
     def memory_kills(self) -> int:
         """Return how many processes inside the kernel has killed because the memory was full (cgroup v2, v1)."""
         counters = (path / name for path in self.paths for name in ("memory.events", "memory.oom_control"))
-        words = [word for file in counters for word in _words(file)]
+        words = [word for file in counters for word in cgroups.words(file)]
         return sum(int(value) for name, value in pairwise(words) if name == "oom_kill")
 
     def remove(self) -> str:
@@ -101,62 +92,21 @@ class Place:
         return self.parent / name
 
 
-def hierarchies(
-    *, mountinfo: Path = Path("/proc/self/mountinfo"), cgroup: Path = Path("/proc/self/cgroup")
-) -> list[Hierarchy]:
-    """Return the mounted hierarchies of cgroups and where this process stands in each."""
-    own = {names: path for _, names, path in (line.split(":", 2) for line in cgroup.read_text().splitlines())}
-    found = []
-    for line in mountinfo.read_text().splitlines():
-        head, _, tail = line.partition(" - ")
-        kind, _, options = tail.split(" ", 2)
-        if kind in ("cgroup", "cgroup2"):
-            found.append(_hierarchy(head.split(), kind, options, own))
-    return found
-
-
-def _hierarchy(fields: list[str], kind: str, options: str, own: dict[str, str]) -> Hierarchy:
-    root, mount = fields[3], Path(fields[4])
-    version = 1 if kind == "cgroup" else 2
-    names = _own_name(own, options) if version == 1 else ""
-    path = own.get(names, "/")
-    inside = os.path.relpath(path, root) if path.startswith(root) else "."
-    place = mount / inside if (mount / inside).is_dir() else mount
-    return Hierarchy(version=version, mount=mount, own=place, controllers=_controllers(version, names, mount))
-
-
-def _own_name(own: dict[str, str], options: str) -> str:
-    """Return the controllers of a v1 hierarchy as /proc/self/cgroup names them, such as ``cpu,cpuacct``."""
-    offered = set(options.split(","))
-    return next((names for names in own if names and offered.issuperset(names.split(","))), "")
-
-
-def _controllers(version: int, names: str, mount: Path) -> frozenset[str]:
-    return frozenset(names.split(",") if version == 1 else _words(mount / "cgroup.controllers"))
-
-
-def _words(file: Path) -> list[str]:
-    try:
-        return file.read_text().split()
-    except OSError:
-        return []
-
-
-def _place(controller: str, mountinfo: Path) -> Place | str:
+def _place(controller: str, proc: Path) -> Place | str:
     """Return where a cgroup with this controller can be made, or why nowhere."""
-    for hierarchy in hierarchies(mountinfo=mountinfo):
+    for hierarchy in cgroups.hierarchies(proc=proc):
         if controller not in hierarchy.controllers:
             continue
         if hierarchy.version == 1:
-            return Place(version=1, parent=hierarchy.own)
+            return Place(version=1, parent=hierarchy.own if hierarchy.own.is_dir() else hierarchy.mount)
         for parent in _upwards(hierarchy):
-            if controller in _words(parent / "cgroup.subtree_control"):
+            if controller in cgroups.words(parent / "cgroup.subtree_control"):
                 return Place(version=2, parent=parent)
         return f"no cgroup from {hierarchy.own} upwards passes {controller} on in cgroup.subtree_control"
     return f"no cgroup file system with the controller {controller} is mounted"
 
 
-def _upwards(hierarchy: Hierarchy) -> Iterator[Path]:
+def _upwards(hierarchy: cgroups.Hierarchy) -> Iterator[Path]:
     yield from (path for path in (hierarchy.own, *hierarchy.own.parents) if path.is_relative_to(hierarchy.mount))
 
 
@@ -235,12 +185,12 @@ def _kill(path: Path, *, deadline_s: float) -> None:
 def _hold(folder: Path, stack: ExitStack) -> list[int]:
     """Return pidfds of the processes of one cgroup; a number that was used again meanwhile is no longer listed."""
     held = []
-    for word in _words(folder / "cgroup.procs"):
+    for word in cgroups.words(folder / "cgroup.procs"):
         with suppress(OSError):
             pidfd = os.pidfd_open(int(word))
             stack.callback(os.close, pidfd)
             held.append((word, pidfd))
-    still = set(_words(folder / "cgroup.procs"))
+    still = set(cgroups.words(folder / "cgroup.procs"))
     return [pidfd for word, pidfd in held if word in still]
 
 

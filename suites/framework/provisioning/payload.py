@@ -40,18 +40,18 @@ class Compiler:
 def payload(
     fixtures: Path, *, cache: Cache, environ: Mapping[str, str] = os.environ, run: Run = run
 ) -> tuple[str, ...]:
-    """Return the words that start the payload: the compiled payloads/payload.c, or the interpreter and its twin.
+    """Return the words that start the payload: the compiled payloads/*.c, or the interpreter and its twin.
 
     A compiler that works but refuses our source raises InfrastructureError.
     """
-    source = fixtures / "payloads/payload.c"
+    folder = fixtures / "payloads"
     for words in _candidates(environ):
         if (version := _version(words, run)) is None:
             continue
-        key = f"payloads/{_digest(source, words, version)}"
+        key = f"payloads/{_digest(folder, words, version)}"
         if cache.holds(key) or not _refusal(words, run):
-            return (str(cache.entry(key, _make(words, source, run)) / "payload"),)
-    return (*PYTHON, str(fixtures / "payloads/payload.py"))
+            return (str(cache.entry(key, _make(words, sorted(folder.glob("*.c")), run)) / "payload"),)
+    return (*PYTHON, str(folder / "payload.py"))
 
 
 def probe_compiler(*, environ: Mapping[str, str] = os.environ, run: Run = run) -> Finding:
@@ -91,17 +91,18 @@ def _version(words: Sequence[str], run: Run) -> str | None:
     return (asked.stdout.splitlines() or ["version unknown"])[0].strip() if asked.ok else None
 
 
-def _digest(source: Path, words: Sequence[str], version: str) -> str:
-    parts = [source.read_bytes(), *map(os.fsencode, (*words, version, *_FLAGS))]
+def _digest(folder: Path, words: Sequence[str], version: str) -> str:
+    sources = [path.read_bytes() for path in sorted(folder.glob("*.[ch]"))]
+    parts = [*sources, *map(os.fsencode, (*words, version, *_FLAGS))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def _make(words: Sequence[str], source: Path, run: Run) -> Callable[[Path], None]:
+def _make(words: Sequence[str], sources: Sequence[Path], run: Run) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        done = _compile(words, source, folder / "payload", run)
+        done = _compile(words, sources, folder / "payload", run)
         if not done.ok:
             raise InfrastructureError(
-                f"{source} does not compile", why=done.complaint, remedy="try another SEATRIAL_CC"
+                f"{sources[0].parent} does not compile", why=done.complaint, remedy="try another SEATRIAL_CC"
             )
 
     return make
@@ -111,17 +112,17 @@ def _refusal(words: Sequence[str], run: Run) -> str:
     with tempfile.TemporaryDirectory(prefix="seatrial-") as folder:
         source, program = Path(folder, "probe.c"), Path(folder, "probe")
         source.write_text(_PROBE, encoding="utf-8")
-        compiled = _compile(words, source, program, run)
+        compiled = _compile(words, [source], program, run)
         if not compiled.ok:
             return compiled.complaint
         started = run((str(program),), deadline_s=COMPILE_DEADLINE_S)
         return "" if started.ok else f"what it built does not run: {started.complaint}"
 
 
-def _compile(words: Sequence[str], source: Path, program: Path, run: Run) -> Completed:
+def _compile(words: Sequence[str], sources: Sequence[Path], program: Path, run: Run) -> Completed:
     done = Completed(code=1)
     for linking in _LINKING:
-        done = run((*words, *_FLAGS, *linking, "-o", str(program), str(source)), deadline_s=COMPILE_DEADLINE_S)
+        done = run((*words, *_FLAGS, *linking, "-o", str(program), *map(str, sources)), deadline_s=COMPILE_DEADLINE_S)
         if done.ok:
             return done
     return done

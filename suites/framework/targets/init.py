@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from suites.catalog import Mode, Privilege
-from suites.framework import process, signals
+from suites.framework import proc, signals
 from suites.framework.bench import Bench
 from suites.framework.errors import InfrastructureError
 from suites.framework.launch import NotLaunched, launch
@@ -247,9 +247,9 @@ class Run:
         """Wait for the end of an adopted orphan; return ``reaped``, or ``left as a zombie`` past the deadline."""
         deadline = Deadline(seconds or self.init.seconds)
         for _ in ticks(deadline):
-            if process.state(recorder.pid) == "":
+            if proc.state(recorder.pid) == "":
                 return "reaped"
-        return {"Z": "left as a zombie"}.get(process.state(recorder.pid), "still alive")
+        return {"Z": "left as a zombie"}.get(proc.state(recorder.pid), "still alive")
 
     def signal(self, recorder: Recorder, number: int) -> None:
         """Send a signal straight to a recording process, past the init."""
@@ -262,9 +262,9 @@ class Run:
     def state_of_pid(self, pid: int, wanted: str) -> str:
         """Return the state letter of a process (empty = gone), waiting for `wanted` until the deadline."""
         for _ in ticks(Deadline(self.init.seconds)):
-            if process.state(pid) == wanted:
+            if proc.state(pid) == wanted:
                 break
-        return process.state(pid)
+        return proc.state(pid)
 
     def foreground(self, terminal: Terminal) -> str:
         """Wait until the child's group is in the terminal's foreground; return who is there."""
@@ -318,9 +318,7 @@ class Run:
     def evidence(self) -> Sequence[Evidence]:
         """Return the command, the output's tail, the signal log and how the init stands now."""
         log = "\n".join(map(str, self.child.history())) or "nothing was recorded"
-        status = (
-            "not started" if self.process is None else str(self.process.status or process.describe(self.process.pid))
-        )
+        status = "not started" if self.process is None else str(self.process.status or proc.describe(self.process.pid))
         shown = [Evidence(title="init", text=status), Evidence(title="records", text=log)]
         for capture in self._captures:
             if capture.fd >= 0:

@@ -1,0 +1,89 @@
+"""What /proc says about processes (layer 1: standard library only; proc_pid_stat(5), proc_pid_task(5)).
+
+A process that is gone is no error here: it has no state and no children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+PF_EXITING = 0x4
+GONE = (FileNotFoundError, ProcessLookupError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stat:
+    """Some fields of /proc/PID/stat."""
+
+    name: str
+    state: str
+    """A letter, such as ``S``, ``T`` or ``Z``."""
+    parent: int
+    flags: int
+    start: int
+    """Clock ticks since boot: with the number it names a process for ever."""
+
+
+def stat(pid: int) -> Stat | None:
+    """Return what the kernel says of a process, None when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except GONE:
+        return None
+    name, _, rest = text.partition(b"(")[2].rpartition(b")")  # the name may hold anything, brackets too
+    fields = rest.split()
+    return Stat(
+        name=name.decode(errors="replace"),
+        state=fields[0].decode(),
+        parent=int(fields[1]),
+        flags=int(fields[6]),
+        start=int(fields[19]),
+    )
+
+
+def children(pid: int, *, proc: Path = PROC) -> tuple[int, ...]:
+    """Return the children of all threads of a process; none where the kernel does not list them."""
+    found: list[int] = []
+    with contextlib.suppress(*GONE):
+        for task in sorted(os.listdir(f"{proc}/{pid}/task")):
+            path = f"{proc}/{pid}/task/{task}/children"
+            gone = contextlib.suppress(*GONE)  # a thread may end, its siblings live on
+            with gone, open(path, "rb") as file:  # noqa: PTH123 -- read several times a case
+                found += map(int, file.read().split())
+    return tuple(found)
+
+
+def descendants(pid: int) -> tuple[int, ...]:
+    """Return children, their children and so on, parents first."""
+    found: list[int] = []
+    for child in children(pid):
+        found += (child, *descendants(child))
+    return tuple(found)
+
+
+def state(pid: int) -> str:
+    """Return the letter of a process's state; empty when it is gone."""
+    found = stat(pid)
+    return found.state if found else ""
+
+
+def exiting(pid: int) -> bool:
+    """Return whether a process is gone or on its way out."""
+    found = stat(pid)
+    return found is None or bool(found.flags & PF_EXITING)
+
+
+def describe(pid: int) -> str:
+    """Return one line for a report: pid, parent, state and command."""
+    found = stat(pid)
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except GONE:
+        return f"{pid} gone"
+    if found is None:
+        return f"{pid} gone"
+    return f"{pid} parent {found.parent} state {found.state} {command or f'[{found.name}]'}"
