@@ -38,6 +38,8 @@ class Harm:
     after: float = 0.0
     running: str = ""
     """Count from the moment at which a node has started whose id holds this text."""
+    passed: str = ""
+    """The same, has passed."""
     keys: str = ""
     """Typed at the command's terminal instead of signals."""
 
@@ -174,9 +176,10 @@ class Net:
             return False
         pidfd = os.pidfd_open(process.pid)
         try:
-            if harm["running"] and not self.running(pidfd):
+            waited = harm["running"] or harm["passed"]
+            if waited and not self.reached(pidfd):
                 return False
-            since = time.monotonic() if harm["running"] else started
+            since = time.monotonic() if waited else started
             if select.select([pidfd], [], [], max(0.0, since + harm["after"] - time.monotonic()))[0]:
                 return False
             self.struck = time.monotonic()
@@ -187,14 +190,17 @@ class Net:
         finally:
             os.close(pidfd)
 
-    def running(self, pidfd: int) -> bool:
-        """Wait until the node has started."""
-        started = re.compile(rb'"event":"started".*' + re.escape(self.order["harm"]["running"].encode()))
+    def reached(self, pidfd: int) -> bool:
+        """Wait until the node has started or passed."""
+        harm = self.order["harm"]
+        event, outcome = (b"started", b"") if harm["running"] else (b"ended", b'.*"outcome":"passed"')
+        node = re.escape((harm["running"] or harm["passed"]).encode())
+        reached = re.compile(b'"event":"' + event + b'".*' + node + outcome)
         runs = Path(self.order["words"][self.order["words"].index("--runs") + 1], self.order["run"])
         end = time.monotonic() + TOO_LONG_S
         while time.monotonic() < end and not select.select([pidfd], [], [], 0.01)[0]:
             for path in runs.glob("*/events/test.[0-9]*.jsonl"):
-                if started.search(path.read_bytes()):
+                if reached.search(path.read_bytes()):
                     return True
         return False
 

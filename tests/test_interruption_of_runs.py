@@ -96,7 +96,7 @@ def unfinished(view: View | None) -> int:
 )
 def test_an_interrupted_launcher_cleans_up_and_says_so(attempt: Attempt, numbers: tuple[int, ...]) -> None:
     """Exit code 130, nothing left, results so far kept, what did not finish is an error; repeats change nothing."""
-    report, view = attempt(Harm(victim="launcher", numbers=numbers, running="::", after=0.3))
+    report, view = attempt(Harm(victim="launcher", numbers=numbers, passed="::", after=0.3))
     assert report.harmed
     assert (ExitCode.INTERRUPTED, {}) == (report.code, report.left), report.output[-2000:]
     assert unfinished(view)
