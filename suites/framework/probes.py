@@ -105,6 +105,8 @@ def child_subreaper(bench: Bench) -> Finding:
     adopted = pid in proc.children(os.getpid())
     if adopted:
         process.Child.adopt(pid).kill()
+    elif pid > 0:
+        process.dismiss(pid)
     return _finding(
         Fact.CHILD_SUBREAPER,
         "orphan a process, look for it among the own children",

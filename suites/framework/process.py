@@ -129,6 +129,16 @@ def spawn(argv: Sequence[str | bytes], *, environment: Mapping[str, str], fds: M
     return Child.adopt(pid)
 
 
+def dismiss(pid: int) -> None:
+    """Kill a process that we started and that another process has adopted; one that is gone is no error."""
+    with contextlib.suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+
+
 def output_of(argv: Sequence[str], *, environment: Mapping[str, str], seconds: float) -> tuple[Status | None, str]:
     """Run a short command without input; return its status (None past the deadline, then killed) and its output."""
     reading, writing = os.pipe()
