@@ -13,6 +13,7 @@ from suites.framework.environments.driver import Ending, Worker, WorkerEnd, tail
 from suites.framework.events import EventLog, Record
 from suites.framework.model import Ended, Event, Note, Planned, Started
 from suites.framework.progress import Progress, Tail
+from suites.framework.sampler import Sampler
 
 PAIRS = 12
 """Pairs of case and target that are worth a worker."""
@@ -24,6 +25,8 @@ PYTEST_ENDS = (0, 1, 5)
 HEIR = "x"
 """Stands behind the name of a worker that goes on where one died: ``test.3x``."""
 HEIRS = 3
+SLOW_S = 0.5
+"""A case that has taken so long already is named beside what its worker uses."""
 START_S = 120.0
 """A worker that has written nothing by then is killed."""
 
@@ -36,6 +39,8 @@ class Member:
     worker: Worker
     log: Path
     since: float
+    """When it was last heard of."""
+    began: float
     node: str = ""
     timed_out: bool = False
     over: bool = False
@@ -58,6 +63,7 @@ class Crew:
     node_s: float
     clock: Callable[[], float] = time.monotonic
     exitfirst: bool = False
+    sampler: Sampler | None = None
     heir: Callable[[str, tuple[str, ...]], None] | None = None
     """Starts a worker in the place of one that died, for the nodes that it has not begun."""
     stopping: bool = False
@@ -67,7 +73,13 @@ class Crew:
 
     def add(self, name: str, worker: Worker, log: Path) -> None:
         """Watch a worker that was just started; `name` is ``<phase>.<number>``, `log` has what it prints."""
-        self.members.append(Member(name=name, worker=worker, log=log, since=self.clock()))
+        member = Member(name=name, worker=worker, log=log, since=self.clock(), began=self.clock())
+        self.members.append(member)
+        if self.sampler and (pid := getattr(worker, "pid", None)) is not None:
+            self.sampler.watch(name, pid, node=lambda: self._slow(member))
+
+    def _slow(self, member: Member) -> str:
+        return member.node if self.clock() - member.since > SLOW_S else ""
 
     def wait(self) -> None:
         """Return when every worker is over. KeyboardInterrupt stops them in order, then is raised again."""
@@ -98,6 +110,8 @@ class Crew:
                 member.timed_out = True
                 member.worker.kill()
         self.progress.tick()
+        if self.sampler:
+            self.sampler.tick()
 
     def _look(self) -> None:
         """Read what the workers wrote since the last look."""
@@ -133,6 +147,8 @@ class Crew:
     def _end(self, member: Member) -> None:
         end = member.worker.end()
         member.over = True
+        if self.sampler:
+            self._total(self.sampler, member)
         detail = (
             end.detail if end.how is Ending.EXIT and end.code in PYTEST_ENDS else f"{end.detail}\n{tail(member.log)}"
         )
@@ -143,6 +159,14 @@ class Crew:
         halted = self.interrupted or self.stopping or member.name.count(HEIR) >= HEIRS
         if self.heir is not None and member.rest and not halted:
             self.heir(member.name + HEIR, member.rest)
+
+    def _total(self, sampler: Sampler, member: Member) -> None:
+        """Write what a worker used in all, where the kernel told."""
+        if (usage := getattr(member.worker, "usage", None)) is None:
+            sampler.forget(member.name)
+            return
+        cpu_s, rss_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        sampler.end(member.name, wall_s=self.clock() - member.began, cpu_s=cpu_s, rss_bytes=rss_bytes)
 
     def _how(self, member: Member, end: WorkerEnd) -> str:
         if member.timed_out:

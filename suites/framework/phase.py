@@ -11,15 +11,29 @@ from pathlib import Path
 from typing import TextIO
 
 from suites.catalog import Place
-from suites.framework import codec
+from suites.framework import codec, launcher
 from suites.framework.crew import Crew
 from suites.framework.events import EventLog
 from suites.framework.facts import Fact, Finding
+from suites.framework.hooks import NO_HOOKS, Hooks
+from suites.framework.hookspecs import HookStep
 from suites.framework.keeper import Keeper
-from suites.framework.model import SCHEMA, Context, Limits, Paths, Selection
+from suites.framework.model import (
+    SCHEMA,
+    Context,
+    Ended,
+    Limits,
+    Outcome,
+    Paths,
+    Planned,
+    Reason,
+    Selection,
+    Started,
+)
 from suites.framework.progress import Progress, Tail
 from suites.framework.provisioning.staging import PYTHON
 from suites.framework.results.rundir import RunDirectory, invoking_user
+from suites.framework.sampler import MetricsFile, Sampler
 from suites.framework.subjects import Subjects
 from suites.framework.surroundings import Surroundings
 
@@ -41,6 +55,7 @@ class Site:
     found: Subjects
     keeper: Keeper
     stream: TextIO
+    hooks: Hooks = NO_HOOKS
 
     @property
     def name(self) -> str:
@@ -73,25 +88,47 @@ class Phase:
     workers: int = 1
 
     def execute(self) -> Crew:
-        """Start the workers and wait for them; one that dies is replaced for the nodes it has not begun."""
-        hands = self._crew()
+        """Start the workers and wait for them; one that dies is replaced for the nodes it has not begun.
 
+        A hook that raises makes the phase errored, before its start instead of it.
+        """
+        hooked = HookStep(kind="phase", name=self.name, environment=self.site.name, run=self.site.run.path)
+        with MetricsFile(self.site.folder / "metrics" / f"{self.name}.jsonl") as metrics:
+            hands = self._crew(Sampler(metrics))
+            problems = [self.site.hooks.before(hooked)]
+            outcome = Outcome.ERRORED
+            try:
+                if not problems[0]:
+                    self._start_all(hands)
+                    problems.append(self.site.hooks.during(hooked))
+                    hands.wait()
+                    outcome = Outcome.PASSED
+            finally:
+                problems.append(self.site.hooks.after(hooked, outcome.value))
+                if owner := invoking_user():
+                    self.site.run.hand_over(*owner, below=self.site.name)
+        if any(problems):
+            self._complain("; ".join(filter(None, problems)))
+        return hands
+
+    def _start_all(self, hands: Crew) -> None:
         def heir(name: str, nodes: tuple[str, ...]) -> None:
             rest = replace(self.selection, nodes=nodes, expression="", shard=(1, 1))
             self._start(hands, name, self._context(1, 1, rest, work=name))
 
         hands.heir = heir
-        try:
-            for number in range(1, self.workers + 1):
-                context = self._context(number, self.workers, self.selection, work=f"{self.name[0]}{number}")
-                self._start(hands, f"{self.name}.{number}", context)
-            hands.wait()
-        finally:
-            if owner := invoking_user():
-                self.site.run.hand_over(*owner, below=self.site.name)
-        return hands
+        for number in range(1, self.workers + 1):
+            context = self._context(number, self.workers, self.selection, work=f"{self.name[0]}{number}")
+            self._start(hands, f"{self.name}.{number}", context)
 
-    def _crew(self) -> Crew:
+    def _complain(self, problem: str) -> None:
+        """Write the node of a hook that raised."""
+        node, title = f"hook::{self.name}", f"The hooks of phase {self.name} do their work."
+        self.events.write(Planned(node=node, cases=(), target="", kind="", mode="", title=title, file="hook", line=0))
+        self.events.write(Started(node=node))
+        self.events.write(Ended(node=node, outcome=Outcome.ERRORED, reason=Reason.HOOK, message=problem))
+
+    def _crew(self, sampler: Sampler) -> Crew:
         tty = self.site.stream.isatty() and not os.environ.get("CI")
         width = shutil.get_terminal_size().columns
         hands = Crew(
@@ -100,6 +137,7 @@ class Phase:
             progress=Progress(stream=self.site.stream, tty=tty, width=width),
             node_s=self.site.limits.node_s,
             exitfirst=self.selection.exitfirst,
+            sampler=sampler,
         )
         hands.tail.poll()  # what stands there already is of other phases
         return hands
@@ -128,6 +166,7 @@ class Phase:
                 events="",
             ),
             image=image.name if image else "",
+            launcher=launcher.name(),
             image_mounts=tuple(mount.path for mount in image.mounts) if image else (),
         )
 

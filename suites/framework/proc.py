@@ -24,8 +24,12 @@ class Stat:
     """A letter, such as ``S``, ``T`` or ``Z``."""
     parent: int
     flags: int
+    cpu: int
+    """Clock ticks of user and system time, those of its reaped children included."""
     start: int
     """Clock ticks since boot: with the number it names a process for ever."""
+    pages: int
+    """Of its resident set."""
 
 
 def stat(pid: int) -> Stat | None:
@@ -41,7 +45,9 @@ def stat(pid: int) -> Stat | None:
         state=fields[0].decode(),
         parent=int(fields[1]),
         flags=int(fields[6]),
+        cpu=sum(map(int, fields[11:15])),
         start=int(fields[19]),
+        pages=int(fields[21]),
     )
 
 

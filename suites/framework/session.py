@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TextIO
 
 from suites.catalog import SUITES, Environment, Place
-from suites.framework import cleanup, codec, delivery
+from suites.framework import cleanup, codec, delivery, framework_log
 from suites.framework.bench import EVIDENCE
 from suites.framework.errors import InfrastructureError
 from suites.framework.events import EventLog
 from suites.framework.facts import Finding
+from suites.framework.hooks import NO_HOOKS, Hooks
 from suites.framework.keeper import Keeper
 from suites.framework.model import MISSING, Ended, Limits, Note, Outcome, Planned, Selection
 from suites.framework.options import Options
@@ -30,9 +31,17 @@ PREFLIGHT = "preflight"
 class Session:
     """The run of one environment within a run directory."""
 
-    def __init__(self, options: Options, here: Environment, run: RunDirectory, *, stream: TextIO = sys.stderr) -> None:
+    def __init__(
+        self,
+        options: Options,
+        here: Environment,
+        run: RunDirectory,
+        *,
+        hooks: Hooks = NO_HOOKS,
+        stream: TextIO = sys.stderr,
+    ) -> None:
         """Prepare; nothing is started before `execute`."""
-        self.options, self.here, self.run, self.stream = options, here, run, stream
+        self.options, self.here, self.run, self.hooks, self.stream = options, here, run, hooks, stream
         self.limits = Limits()
         self.seen: tuple[Finding, ...] = ()
         """Host findings, for a reader of a refusal."""
@@ -99,9 +108,11 @@ class Session:
             found=within_reach(found, self.scratch / "targets") if native and around.owner else found,
             keeper=keeper,
             stream=self.stream,
+            hooks=self.hooks,
         )
 
     def _say(self, line: str) -> None:
+        framework_log.write(self.run.path, "info", line, environment=self.here.name)
         self.stream.write(f"{line}\n")
         self.stream.flush()
 

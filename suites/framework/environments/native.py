@@ -30,6 +30,8 @@ class NativeWorker:
         self._pidfd = os.pidfd_open(process.pid)
         self._killed = False
         self._end: WorkerEnd | None = None
+        self.usage: resource.struct_rusage | None = None
+        """What it and everything that it reaped has used, once it is over (getrusage(2))."""
 
     def fileno(self) -> int:
         """Return a pidfd; ``unshare`` reaps the worker first, so nothing of the namespace is left by then."""
@@ -56,7 +58,8 @@ class NativeWorker:
     def end(self) -> WorkerEnd:
         """Reap the process and close the lifeline."""
         if self._end is None:
-            status = self._process.wait()
+            _, wait_status, self.usage = os.wait4(self.pid, 0)
+            self._process.returncode = status = os.waitstatus_to_exitcode(wait_status)
             if self._process.stdin is not None:
                 self._process.stdin.close()
             os.close(self._pidfd)

@@ -1,0 +1,321 @@
+"""A command run with limits: how it ended is told exactly, and nothing of it is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suites.framework import events, proc
+from suites.framework.cleanup import await_death
+from suites.framework.environments.user import User
+from suites.framework.events import EventLog
+from suites.framework.hooks import NO_HOOKS, Hooks
+from suites.framework.hookspecs import HookStep, hookimpl
+from suites.framework.model import Ended, Outcome, Reason
+from suites.framework.sampler import MetricsFile
+from suites.framework.steps import runner
+from suites.framework.steps.runner import Runner
+from suites.framework.steps.step import Step, StepEnd, StepLimits
+
+ROOT = Path(__file__).parents[1]
+PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: run the tests as root")
+NOBODY = User(name="nobody", uid=65534, gid=65534, home="/nonexistent")
+
+
+class Bench:
+    """Runs steps in a folder and reads what they left in it."""
+
+    def __init__(self, folder: Path, hooks: Hooks = NO_HOOKS) -> None:
+        """Take an empty folder."""
+        self.folder, self.hooks = folder, hooks
+
+    def run(
+        self, script: str | list[str], *, user: User | None = None, cwd: Path | None = None, **limits: Any
+    ) -> StepEnd:
+        """Run a shell script, or words, as a step."""
+        step = Step(
+            name="build::x::step",
+            title="A step.",
+            target="x",
+            argv=["/bin/sh", "-c", script] if isinstance(script, str) else script,
+            cwd=cwd or self.folder,
+            environment=PATH,
+            user=user,
+            limits=StepLimits(**limits),
+            output=self.folder / "answer" if (self.folder / "answer").exists() else None,
+        )
+        with EventLog(self.folder / "events.jsonl") as log, MetricsFile(self.folder / "metrics.jsonl") as metrics:
+            return Runner(events=log, run=self.folder, metrics=metrics, hooks=self.hooks).execute(
+                step, self.folder / "step.log"
+            )
+
+    @property
+    def ended(self) -> Ended:
+        """Return the verdict in the events."""
+        (found,) = [
+            record.event
+            for record in events.read(self.folder / "events.jsonl").records
+            if isinstance(record.event, Ended)
+        ]
+        return found
+
+    @property
+    def log(self) -> str:
+        """Return the log."""
+        return (self.folder / "step.log").read_text()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Return a bench of its own folder."""
+    return Bench(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "code", "outcome"),
+    [
+        ("echo out; echo err >&2", None, 0, Outcome.PASSED),
+        ("exit 3", Reason.EXIT, 3, Outcome.FAILED),
+        ("exit 143", Reason.EXIT, 143, Outcome.FAILED),
+        ("kill -TERM $$", Reason.SIGNAL, signal.SIGTERM, Outcome.FAILED),
+        ("kill -KILL $$", Reason.SIGNAL, signal.SIGKILL, Outcome.FAILED),
+        ("echo 'cc: No space left on device'; exit 1", Reason.DISK_FULL, 1, Outcome.ERRORED),
+    ],
+)
+def test_how_it_ended_is_told_exactly(
+    bench: Bench, script: str, reason: Reason | None, code: int, outcome: Outcome
+) -> None:
+    """An exit status above 128 is no signal; the verdict in the events says the same."""
+    end = bench.run(script)
+    assert (reason, code) == (end.reason, end.code), end
+    assert (outcome, reason or "") == (bench.ended.outcome, bench.ended.reason)
+
+
+def test_both_streams_are_in_the_log_or_stdout_in_a_file(bench: Bench) -> None:
+    """What a tool answers can be had apart from what it says."""
+    bench.run("echo out; echo err >&2")
+    assert "out\nerr\n" == bench.log
+    (bench.folder / "step.log").unlink()
+    (bench.folder / "events.jsonl").unlink()
+    (bench.folder / "answer").touch()
+    bench.run("echo out; echo err >&2")
+    assert ("err\n", "out\n") == (bench.log, (bench.folder / "answer").read_text())
+
+
+def test_a_failure_shows_the_end_of_its_log(bench: Bench) -> None:
+    """Step, status, the last 40 lines and where the rest is."""
+    end = bench.run("seq 100; exit 2")
+    assert [str(number) for number in range(61, 101)] == end.tail.splitlines()
+    assert f"exit status 2; the log is {bench.folder / 'step.log'}" == bench.ended.message
+    assert (end.tail,) == tuple(piece.text for piece in bench.ended.evidence)
+
+
+def test_nothing_waits_for_input(bench: Bench) -> None:
+    """Standard input is empty."""
+    assert bench.run("cat; read x || echo none").ok
+    assert "none\n" == bench.log
+
+
+@pytest.mark.parametrize(
+    ("script", "limits", "reason"),
+    [
+        ("trap '' TERM INT; while :; do echo x; done", {"time_s": 0.3}, Reason.TIMEOUT),
+        ("exec sleep 1000", {"silence_s": 0.3}, Reason.SILENCE),
+        ("setsid sh -c 'trap \"\" TERM; sleep 1000' & sleep 1000", {"silence_s": 0.3}, Reason.SILENCE),
+    ],
+)
+def test_a_limit_ends_everything(bench: Bench, script: str, limits: dict[str, float], reason: Reason) -> None:
+    """A deaf or silent step, and what it put into other sessions, is gone when its limit is reached."""
+    began = time.monotonic()
+    end = bench.run(script, **limits)
+    assert (reason, signal.SIGKILL) == (end.reason, end.code)
+    assert time.monotonic() - began < 10
+    assert () == proc.children(os.getpid())
+
+
+def test_output_is_no_silence(bench: Bench) -> None:
+    """The clock of silence starts again with every byte."""
+    script = "import time\nfor _ in range(8): print('.', flush=True); time.sleep(0.1)"
+    assert bench.run([sys.executable, "-c", script], silence_s=0.6).ok
+
+
+@pytest.mark.parametrize("walled", [True, False])
+def test_daemons_end_with_the_step(bench: Bench, monkeypatch: pytest.MonkeyPatch, walled: bool) -> None:
+    """What a build leaves in the background neither delays it nor survives it, with a wall and without."""
+    if not walled:
+        monkeypatch.setattr(runner, "_walled", lambda _: False)
+    began = time.monotonic()
+    assert bench.run("setsid sh -c 'sleep 1000 & sleep 1000' >&2 & exit 0").ok
+    assert time.monotonic() - began < 10
+    assert () == proc.children(os.getpid())
+
+
+def test_what_cannot_be_started_says_why(bench: Bench) -> None:
+    """A program or folder that is not there is an error of ours or the user's, no failure of the target."""
+    for number, (words, cwd, said) in enumerate(
+        (
+            (["no-such-program"], None, "no-such-program is not on PATH"),
+            (["/nonexistent/program"], None, "/nonexistent/program cannot be executed"),
+            (["true"], bench.folder / "gone", f"its folder {bench.folder / 'gone'} does not exist"),
+        )
+    ):
+        (bench.folder / str(number)).mkdir()
+        one = Bench(bench.folder / str(number))
+        end = one.run(words, cwd=cwd)
+        assert (Reason.NOT_STARTED, said) == (end.reason, end.detail)
+        assert Outcome.ERRORED is one.ended.outcome
+
+
+def test_a_damaged_program_is_not_started(bench: Bench) -> None:
+    """What the kernel refuses to execute is told with its reason."""
+    (bench.folder / "damaged").write_bytes(b"\x7fELF")
+    (bench.folder / "damaged").chmod(0o755)
+    end = bench.run([str(bench.folder / "damaged")])
+    assert Reason.NOT_STARTED is end.reason
+    assert "Exec format error" in end.detail
+
+
+@AS_ROOT
+def test_another_user_builds(bench: Bench) -> None:
+    """Root gives its rights away, groups included; the limit of open files is set."""
+    bench.folder.chmod(0o777)
+    for folder in bench.folder.parents[:3]:
+        if folder.stat().st_uid == 0 and folder != Path("/tmp"):
+            folder.chmod(0o755)
+    end = bench.run("id -u; id -G; ulimit -n", user=NOBODY, open_files=77)
+    assert (True, ["65534", "65534", "77"]) == (end.ok, bench.log.split()), end
+
+
+@AS_ROOT
+def test_memory_and_processes_are_limited(bench: Bench) -> None:
+    """The kernel ends what needs too much, and that is told from another death; forks fail beyond the limit."""
+    end = bench.run([sys.executable, "-c", "bytearray(200 << 20)"], memory_bytes=64 << 20)
+    assert Reason.OOM is end.reason, end
+    (bench.folder / "events.jsonl").unlink()
+    end = bench.run("for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done", processes=6)
+    assert "fork" in end.tail.lower()
+
+
+@AS_ROOT
+def test_a_full_disk_is_told(bench: Bench) -> None:
+    """On a file system without room the step is errored: nobody knows what it would have done."""
+    small = bench.folder / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)], check=True)
+    try:
+        end = bench.run("cat /dev/zero >file", cwd=small)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert Reason.DISK_FULL is end.reason, end
+
+
+def test_a_flood_is_drained_and_capped(bench: Bench) -> None:
+    """A step that writes more than the log may hold is neither stopped nor believed."""
+    end = bench.run("head -c 120000000 /dev/zero; echo the end")
+    assert end.ok
+    assert (bench.folder / "step.log").stat().st_size < 53_000_000
+    assert end.tail.endswith("the end")
+
+
+def test_a_step_is_measured(bench: Bench) -> None:
+    """Samples while it runs, and one total."""
+    bench.run([sys.executable, "-c", "import time; end = time.time() + 1.2\nwhile time.time() < end: pass"])
+    lines = [json.loads(line) for line in (bench.folder / "metrics.jsonl").read_text().splitlines()]
+    assert ["sample", "sample", "total"] == [line["metric"] for line in lines][-3:]
+    assert 0.5 < lines[-1]["cpu_s"] <= lines[-1]["wall_s"]
+    assert {"build::x::step"} == {line["step"] for line in lines}
+
+
+class Recording:
+    """A plugin that writes down its calls and raises where it is told to."""
+
+    def __init__(self, raises: str = "") -> None:
+        """Take the name of the hook that raises."""
+        self.raises, self.calls = raises, list[str]()
+
+    def note(self, name: str, word: str) -> None:
+        """Write down one call."""
+        self.calls.append(word)
+        if name == self.raises:
+            raise RuntimeError("on purpose")
+
+    @hookimpl
+    def seatrial_before(self, step: HookStep) -> None:
+        """Note it."""
+        self.note("before", f"before {step.kind} {step.name} {step.target}")
+
+    @hookimpl
+    def seatrial_during(self) -> None:
+        """Note it."""
+        self.note("during", "during")
+
+    @hookimpl
+    def seatrial_after(self, outcome: str) -> None:
+        """Note it."""
+        self.note("after", f"after {outcome}")
+
+
+@pytest.mark.parametrize(
+    ("raises", "calls"),
+    [
+        ("", ["before step build::x::step x", "during", "after failed"]),
+        ("before", ["before step build::x::step x", "after errored"]),
+        ("during", ["before step build::x::step x", "during", "after failed"]),
+        ("after", ["before step build::x::step x", "during", "after failed"]),
+    ],
+)
+def test_hooks_stand_around_a_step(tmp_path: Path, raises: str, calls: list[str]) -> None:
+    """One that raises makes the step errored, whatever else came of it; before the start it is not executed."""
+    plugin = Recording(raises)
+    bench = Bench(tmp_path, Hooks([plugin]))
+    end = bench.run("touch executed; exit 3")
+    assert calls == plugin.calls
+    assert (raises != "before") == (tmp_path / "executed").exists()
+    assert (Reason.HOOK if raises else Reason.EXIT) == end.reason
+    assert (Outcome.ERRORED if raises else Outcome.FAILED) == bench.ended.outcome
+    assert ("on purpose" in bench.ended.message) == bool(raises)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from suites.framework.events import EventLog
+from suites.framework.sampler import MetricsFile
+from suites.framework.steps.runner import Runner
+from suites.framework.steps.step import Step
+folder = Path(sys.argv[1])
+step = Step(name="s", title="t", target="x", argv=["/bin/sh", "-c", "echo $PPID; setsid sleep 1000 & sleep 1000"],
+            cwd=folder, environment={"PATH": "/usr/bin:/bin"})
+with MetricsFile(folder / "metrics.jsonl") as metrics:
+    Runner(events=EventLog(folder / "events.jsonl"), run=folder, metrics=metrics).execute(step, folder / "step.log")
+"""
+
+
+def test_a_killed_launcher_takes_the_step_along(bench: Bench) -> None:
+    """The kernel ends what runs behind the wall; what was measured until then is on disk."""
+    if not runner._walled(os.geteuid()):
+        pytest.skip("no wall here: user namespaces are missing")
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(bench.folder)], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    end = time.monotonic() + 20
+    metrics = bench.folder / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") > 1) and time.monotonic() < end:
+        os.sched_yield()
+    below = [os.pidfd_open(pid) for pid in proc.descendants(launcher.pid)]
+    assert len(below) >= 3
+    launcher.kill()
+    launcher.wait()
+    assert [] == await_death(below, deadline_s=20)
+    for pidfd in below:
+        os.close(pidfd)
+    assert all(json.loads(line)["metric"] == "sample" for line in metrics.read_text().splitlines())
