@@ -43,6 +43,7 @@ def install(session: nox.Session, group: str) -> None:
 def launch(session: nox.Session, *words: str) -> None:
     """Call the launcher from the checkout; its exit code is the session's."""
     command, *rest = words
+    skips = () if command == "gate" else (ExitCode.CANNOT_RUN,)  # a run in which nothing ran must not ship
     session.run(
         "python",
         "-m",
@@ -52,7 +53,7 @@ def launch(session: nox.Session, *words: str) -> None:
         *rest,
         *session.posargs,
         env={"PYTHONPATH": str(HERE), "SEATRIAL_NOX": str(os.getpid()), "SEATRIAL_WORDS": shlex.join(session.posargs)},
-        success_codes=[ExitCode.GREEN, ExitCode.CANNOT_RUN],
+        success_codes=[ExitCode.GREEN, *skips],
         interrupt_timeout=30,
         terminate_timeout=10,
     )

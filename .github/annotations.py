@@ -22,6 +22,12 @@ def escaped(text: str, *, title: bool = False) -> str:
     return text.translate({ord(character): code for character, code in codes})
 
 
+def pointed(node: str) -> str:
+    """Return the property that lets an annotation point at the file of a case; nothing for other nodes."""
+    file, found, _ = node.partition("::")
+    return f"file={escaped(file, title=True)}," if found and file.endswith(".py") else ""
+
+
 def lines(verdict: dict[str, Any]) -> Iterator[str]:
     """Yield an error for each offence, each once, and a last one that counts those that do not fit."""
     offences = {
@@ -30,7 +36,8 @@ def lines(verdict: dict[str, Any]) -> Iterator[str]:
         for offence in found["offences"]
     }
     for (environment, node), (gate, why) in list(offences.items())[: MOST - 1]:
-        yield f"::error title={escaped(f'Seatrial {environment}: {gate}', title=True)}::{escaped(f'{node}: {why}')}"
+        title = escaped(f"Seatrial {environment}: {gate}", title=True)
+        yield f"::error {pointed(node)}title={title}::{escaped(f'{node}: {why}')}"
     if (more := len(offences) - (MOST - 1)) > 0:
         yield f"::error title=Seatrial::and {more} more, see the summary"
     if not offences and verdict["exit_code"] != 0:

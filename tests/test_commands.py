@@ -12,11 +12,11 @@ import pytest
 from suites.framework import __main__ as launcher
 from suites.framework.cleanup import SCRATCH_MARKER, make_scratch
 from suites.framework.commands import clean
-from suites.framework.commands.clean import Remainder, old_runs, scratches
+from suites.framework.commands.clean import Remainder, scratches
 from suites.framework.environments.run_cgroup import PREFIX
 from suites.framework.errors import ExitCode
 from suites.framework.facts import Fact
-from tests.fake_run import START, FakeRun, failed, passed
+from tests.fake_run import FakeRun, failed, passed
 from tests.walled import refusal
 
 ROOT = Path(__file__).parents[1]
@@ -50,24 +50,18 @@ def test_only_abandoned_folders_of_ours_are_remainders(tmp_path: Path) -> None:
     (tmp_path / "seatrial-foreign").mkdir()
     (remainder,) = scratches(tmp_path)
     assert f"scratch folder {gone}" == remainder.what
+    assert remainder.remove is not None
     assert "" == remainder.remove()
     assert {"other", "seatrial-living", "seatrial-foreign"} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_only_old_runs_are_remainders(tmp_path: Path) -> None:
-    """A run older than 90 days goes, the latest stays, and so does a folder that is no run."""
-    old = FakeRun(tmp_path).run.path
-    (tmp_path / "strange").mkdir()
-    (tmp_path / "strange/run.json").write_text("{")
-    latest, later = tmp_path / "latest", START + 91 * 86400
-    assert [] == list(old_runs(tmp_path, now=lambda: START + 86400))
-    assert latest.resolve() == old
-    assert [] == list(old_runs(tmp_path, now=lambda: later))
-    latest.unlink()
-    (remainder,) = old_runs(tmp_path, now=lambda: later)
-    assert f"run directory {old}" == remainder.what
-    assert "" == remainder.remove()
-    assert not old.exists()
+def test_what_nobody_can_judge_is_named_and_left_alone(
+    found: list[Remainder], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line says so, and it is neither removed nor counted as something to clean."""
+    found.append(Remainder(what="a strange\x1bthing", remove=None))
+    assert ExitCode.GREEN == launcher.main(["clean", "--apply"])
+    assert ["leave alone a strange\\x1bthing", "nothing to clean"] == capsys.readouterr().out.splitlines()
 
 
 def test_clean_shows_first_and_removes_with_apply(found: list[Remainder], capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ from suites.framework.results.result import Verdict
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import View, load
 from tests import safety_net
+from tests.accounting import disagreements, invalid
 from tests.safety_net import Harm, Report
 from tests.test_hostile import FOLDER, obstacle
 
@@ -76,6 +77,8 @@ def read(run: RunDirectory) -> View:
         assert sorted(set(numbers)) == numbers
     for path in (run.path / "results").glob("*.xml"):
         ElementTree.parse(path)
+    if (run.path / "verdict.json").exists():
+        assert [] == [*invalid(run.path), *disagreements(run.path)]
     return load(run)
 
 

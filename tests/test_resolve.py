@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from suites.catalog import Kind
+from suites.framework.build.record import LastBuild, remember
 from suites.framework.codec import decode, encode
 from suites.framework.errors import UsageError
 from suites.framework.facts import Fact, Missing
@@ -241,6 +242,73 @@ def test_an_unusable_program_on_path_is_passed_over(world: World) -> None:
     targets, _ = world.resolve("other+one")
     assert "packages/other" in one(targets, "other+one").path
     assert "it is empty" in world.said[0]
+
+
+def remembered(world: World, name: str) -> Path:
+    """Put a build of ``name`` into the cache as ``build`` would; return its executable."""
+    key = f"{name}-key"
+
+    def make(folder: Path) -> None:
+        script(folder / "bin" / name, "built")
+
+    entry = world.cache.entry(f"builds/{key}", make)
+    remember(
+        world.cache,
+        LastBuild(
+            schema=1,
+            name=name,
+            key=key,
+            executable=name,
+            sha256="",
+            checkout="/gone/checkout",
+            tree="",
+            as_root=False,
+            built_at=0.0,
+        ),
+    )
+    return entry / "bin" / name
+
+
+def test_the_last_build_of_a_name_is_taken_before_path_and_package(world: World) -> None:
+    """As what is being tried, never as the yardstick; a path that is given comes first."""
+    remembered(world, "tini")
+    remembered(world, "other")
+    targets, _ = world.resolve()
+    assert (one(targets, "tini").path, one(targets, "tini+g").role) == ("/gone/checkout", Role.TARGET)
+    assert one(targets, "other").environment == {}
+    assert any("other: built from /gone/checkout" in line for line in world.said)
+    given = script(world.folder / "build/tini", "mine")
+    assert one(world.resolve("tini=build/tini")[0], "tini").path == str(given)
+
+
+def test_standby_embedded_and_control_are_never_ones_own_build(world: World) -> None:
+    """What others are measured by stays what it is."""
+    for name in ("tini", "reference", "control:none"):
+        remembered(world, name)
+    targets, _ = world.resolve("other", "control:none")
+    assert one(targets, "tini").path == str(world.folder / "bin/tini")
+    assert one(targets, "reference").role is Role.STANDBY
+    assert "fixtures" in one(targets, "reference").path
+    assert one(targets, "control:none").argv == ("env",)
+
+
+def test_a_checkout_is_built_by_who_can(world: World) -> None:
+    """The result is the target, as if its path had been given; a failure makes it absent and nothing else."""
+    (world.folder / "source").mkdir()
+    made = script(world.folder / "made/prog")
+    targets, _ = world.resolve("tini=source", build=lambda _word, _profile: made)
+    assert (one(targets, "tini").path, one(targets, "tini+g").role) == (str(world.folder / "source"), Role.TARGET)
+    why = Missing(fact=Fact.CARGO, reason="its build failed", remedy="r")
+    targets, absent = world.resolve("mine=source", "other", build=lambda _word, _profile: why)
+    assert absent == (Absent(name="mine", missing=why),)
+    assert one(targets, "other").role is Role.TARGET
+
+
+def test_a_checkout_is_refused_where_nothing_is_built(world: World) -> None:
+    """The remedy is the session that builds."""
+    (world.folder / "source").mkdir()
+    with pytest.raises(UsageError, match=r"nothing is built here; nox -s build -- mine=.*source, then --target mine"):
+        world.resolve("mine=source")
 
 
 def test_bare_name_and_variant_give_each_target_once(world: World) -> None:

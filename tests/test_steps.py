@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from suites.framework import events, proc
+from suites.framework import cgroups, events, proc
 from suites.framework.cleanup import await_death
+from suites.framework.environments.run_cgroup import remove_cgroup
 from suites.framework.environments.user import User
 from suites.framework.events import EventLog
 from suites.framework.hooks import NO_HOOKS, Hooks
@@ -133,7 +134,7 @@ def test_nothing_waits_for_input(bench: Bench) -> None:
         ("setsid sh -c 'trap \"\" TERM; sleep 1000' & sleep 1000", {"silence_s": 0.3}, Reason.SILENCE),
     ],
 )
-def test_a_limit_ends_everything(bench: Bench, script: str, limits: dict[str, float], reason: Reason) -> None:
+def test_a_limit_ends_everything(bench: Bench, script: str, limits: dict[str, Any], reason: Reason) -> None:
     """A deaf or silent step, and what it put into other sessions, is gone when its limit is reached."""
     began = time.monotonic()
     end = bench.run(script, **limits)
@@ -318,4 +319,6 @@ def test_a_killed_launcher_takes_the_step_along(bench: Bench) -> None:
     assert [] == await_death(below, deadline_s=20)
     for pidfd in below:
         os.close(pidfd)
+    for hierarchy in cgroups.hierarchies():  # the keeper of a real launcher does this
+        assert "" == remove_cgroup(hierarchy.own / f"seatrial-step-x-{launcher.pid}")
     assert all(json.loads(line)["metric"] == "sample" for line in metrics.read_text().splitlines())

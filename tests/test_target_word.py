@@ -93,7 +93,7 @@ def test_a_path_may_have_a_colon(tmp_path: Path) -> None:
         ("m=init:", "the path is empty"),
         ("m=oci:mine", "unknown kind 'oci'"),
         ("m=nowhere", "nowhere cannot be tried: No such file or directory"),
-        ("m=.", "is a directory"),
+        ("m=mine#x", "mine#x cannot be tried: No such file or directory"),
         ("control:none=mine", "takes no path"),
     ],
 )
@@ -177,3 +177,23 @@ def test_a_script_of_an_interpreter_target_need_not_be_executable(tmp_path: Path
     written(tmp_path / "x.py", b"pass\n", 0o644)
     assert parse(["reference=x.py"], base=tmp_path, catalogue=CATALOGUE)[0].path == tmp_path / "x.py"
     assert "is a directory" in refused("reference=.", tmp_path)
+
+
+def test_a_directory_is_a_checkout(program: Path) -> None:
+    """What is built first; after # stands which executable is meant, unless a folder is called so."""
+    base = program.parent
+    for name in ("odd", "odd#name"):
+        (base / name).mkdir()
+    words = parse(["m=.", "n=init:odd#prog", "tini+g=odd#name"], base=base, catalogue=CATALOGUE)
+    assert [(word.path, word.checkout, word.executable) for word in words] == [
+        (None, base, ""),
+        (None, base / "odd", "prog"),
+        (None, base / "odd#name", ""),
+    ]
+    assert [(word.kind, word.variant) for word in words] == [(None, None), (Kind.INIT, None), (None, "g")]
+
+
+def test_two_executables_of_one_checkout_need_two_names(program: Path) -> None:
+    """A name is one target."""
+    with pytest.raises(UsageError, match=r"m is given twice: once as .*#a, once as .*#b"):
+        parse(["m=.#a", "m=.#b"], base=program.parent, catalogue=CATALOGUE)

@@ -236,7 +236,8 @@ def test_last_lines_are_leaks_and_the_verdict_with_code_and_path(fake: FakeRun) 
     fake.case("n", failed("n"))
     fake.case("m", passed("m"))
     fake.finish()
-    *_, leaks, last, end = rendered(fake).split("\n")
+    *_, leaks, page, last, end = rendered(fake).split("\n")
+    assert page == f"report: {fake.run.path.absolute()}/report.html"
     assert leaks == "leaks: 0 processes, 0 mounts, 0 containers, 0 files"
     assert last == f"seatrial: FAILED (exit 1): 1 passed, 1 failed; gates red: passed · {fake.run.path.absolute()}"
     assert end == ""

@@ -13,6 +13,7 @@ from suites.framework.facts import Fact
 from suites.framework.model import Note, Outcome
 from suites.framework.results import schema
 from suites.framework.results.derive import derive
+from suites.framework.results.gates import GATES
 from suites.framework.results.verdict import Summary, judge
 from tests.fake_run import FakeRun, failed, passed, skipped
 from tests.test_events import conforms
@@ -40,7 +41,7 @@ def test_green(fake: FakeRun) -> None:
     fake.finish()
     summary = judged(fake)
     assert (summary.exit_code, summary.exit, summary.red_gates) == (ExitCode.GREEN, "green", ())
-    assert set(summary.gates) == {"completed", "passed", "skips", "leaks", "controls"}
+    assert set(summary.gates) == {*GATES}
 
 
 def test_completed_is_red_for_a_node_without_an_end_even_when_the_worker_exits_0(fake: FakeRun) -> None:
@@ -168,7 +169,13 @@ def test_session_in_which_everything_was_skipped_is_skipped_never_green(tmp_path
 
 
 def test_run_without_a_case_is_not_green(tmp_path: Path) -> None:
-    assert judged(FakeRun(tmp_path)).exit_code is ExitCode.CANNOT_RUN
+    fake = FakeRun(tmp_path)
+    fake.run.conclude("root-native", ExitCode.GREEN)
+    assert judged(fake).exit_code is ExitCode.CANNOT_RUN
+
+
+def test_run_that_was_killed_before_it_wrote_anything_is_interrupted(tmp_path: Path) -> None:
+    assert judged(FakeRun(tmp_path)).exit_code is ExitCode.INTERRUPTED
 
 
 def test_environment_that_cannot_run_does_not_speak_for_the_others(fake: FakeRun) -> None:

@@ -136,6 +136,13 @@ def test_each_offence_is_an_error_line_and_a_target_cannot_add_one() -> None:
     ] == lines
 
 
+def test_error_line_points_at_the_file_of_the_case() -> None:
+    (line,) = verdicts.lines(verdict(("root-native", "suites/init/test_exit.py::test_code[tini]", "failed")))
+    assert line.startswith("::error file=suites/init/test_exit.py,title=Seatrial root-native%3A passed::suites/init/")
+    (line,) = verdicts.lines(verdict(("root-native", "a,file=x::n", "failed")))
+    assert line.startswith("::error title=")
+
+
 def test_many_offences_are_counted() -> None:
     lines = list(verdicts.lines(verdict(*(("root-native", f"n{i}", "failed") for i in range(30)))))
     assert verdicts.MOST == len(lines)
@@ -218,6 +225,60 @@ def test_workflow_commands_are_off_while_a_target_can_print(tmp_path: Path) -> N
     assert f"::{stop.removeprefix('::stop-commands::')}::" == start
 
 
+# ---- the script that merges the run directories ----------------------------------------------------------------------
+
+
+def merging(tmp_path: Path, *parts: str, makes: str = "") -> tuple[int, list[str], str, str]:
+    """Run the script on run directories with these names; return code, words of nox, output and step summary."""
+    folder, log, summary = tmp_path / "bin", tmp_path / "log", tmp_path / "summary"
+    (tmp_path / "seatrial/.venv/bin").mkdir(parents=True)
+    folder.mkdir()
+    for part in parts:
+        (tmp_path / "parts" / part).mkdir(parents=True)
+        (tmp_path / "parts" / part / "run.json").write_text("{}")
+    nox = f'printf "%s\\n" "$@" >>"$LOG"; {makes}\nexit 1'
+    for path, text in {folder / "python": "exit 0", tmp_path / "seatrial/.venv/bin/nox": nox}.items():
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    given = {"LOG": str(log), "GITHUB_STEP_SUMMARY": str(summary), "PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", GITHUB / "merge", "../parts"],
+        cwd=tmp_path / "seatrial", env=given, capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    words = log.read_text().splitlines() if log.exists() else []
+    return done.returncode, words, done.stdout, summary.read_text() if summary.exists() else ""
+
+
+def derived(place: str) -> str:
+    return (
+        f"mkdir -p {place} && touch {place}/verdict.json && echo all >{place}/summary.md && touch {place}/report.html"
+    )
+
+
+def test_all_run_directories_are_merged_into_one_report(tmp_path: Path) -> None:
+    """A red run (nox ends with 1) has its report too; the summary stands on the step's."""
+    code, words, output, summary = merging(tmp_path, "a b", "c", makes=derived("merged/latest"))
+    assert (0, "all\n") == (code, summary)
+    parts = [str(tmp_path / "parts" / part) for part in ("a b", "c")]
+    assert ["-s", "report", "--", "--runs", str(tmp_path / "seatrial/merged"), *parts] == words
+    assert (tmp_path / "seatrial/report/report.html").is_file()
+    stop, start = output.splitlines()
+    assert f"::{stop.removeprefix('::stop-commands::')}::" == start
+
+
+def test_one_run_directory_is_the_report(tmp_path: Path) -> None:
+    code, _, _, summary = merging(tmp_path, "only", makes=derived(f"{tmp_path}/parts/only"))
+    assert (0, "all\n") == (code, summary)
+    assert (tmp_path / "seatrial/report/run.json").is_file()
+
+
+@pytest.mark.parametrize(("parts", "said"), [((), "no environment left"), (("a", "c"), "could not be merged")])
+def test_no_report_is_an_error_line(tmp_path: Path, parts: tuple[str, ...], said: str) -> None:
+    code, _, output, summary = merging(tmp_path, *parts)
+    assert (1, "") == (code, summary)
+    assert [line for line in output.splitlines() if line.startswith("::error title=Seatrial::") and said in line]
+
+
 # ---- the workflows themselves ----------------------------------------------------------------------------------------
 
 
@@ -274,3 +335,37 @@ def test_linter_finds_nothing(words: list[str]) -> None:
         [path, *words[1:], *map(str, WORKFLOWS)], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
     )
     assert (0, "") == (done.returncode, "" if done.returncode == 0 else done.stdout + done.stderr)
+
+
+def job(name: str) -> str:
+    """Return the text of a job of the reusable workflow."""
+    text = (GITHUB / "workflows/acceptance.yml").read_text().partition("\njobs:\n")[2]
+    found = re.search(rf"^  {name}:\n((?:    .*\n|\n|  #.*\n)*)", text, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_every_artifact_says_how_long_it_is_kept() -> None:
+    """As `clean` keeps things: results 90 days, logs 30."""
+    uploads = [step for name in ("try", "report") for step in job(name).split("      - ") if "upload-artifact@" in step]
+    kept = {
+        (re.findall(r"^ +name: seatrial-(\w+)", step, re.MULTILINE) or ["results"])[0]: days
+        for step in uploads
+        for days in re.findall(r"^ +retention-days: (\d+)$", step, re.MULTILINE)
+    }
+    assert {"results": "90", "logs": "30", "report": "90"} == kept
+    assert 3 == len(uploads)
+
+
+def test_report_is_made_however_the_sessions_ended() -> None:
+    """It fetches the run directories of this attempt by the beginning of their name, without the logs."""
+    text = job("report")
+    assert "    needs: [plan, try]\n" in text
+    assert "    if: always() && " in text
+    pattern = re.search(r"pattern: (.*)", text)
+    name = re.search(r"name: (seatrial-\$\{\{.*)", job("try"))
+    assert pattern is not None
+    assert name is not None
+    assert pattern[1].replace("root*", "${{ matrix.environment }}") == name[1]
+    assert all(here.name.startswith("root") for here in ENVIRONMENTS)
+    assert "bash .github/merge ../parts" in text

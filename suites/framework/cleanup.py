@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from suites.framework import proc
+from suites.framework import launcher, proc
 
 SCRATCH_MARKER = ".seatrial-scratch"
 """Name of the file that a folder must hold to be removed recursively."""
@@ -125,7 +125,7 @@ def in_use(path: Path) -> bool:
         pid, _, start = (path / SCRATCH_MARKER).read_text().partition(" ")
     except OSError:
         return False
-    return pid.isdigit() and start_time(int(pid)) is not None and str(start_time(int(pid))) == start
+    return pid.isdigit() and start.isdigit() and launcher.alive(int(pid), int(start))
 
 
 def remove_scratch(path: Path, *, deadline_s: float = 0.5) -> str:

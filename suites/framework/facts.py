@@ -61,8 +61,14 @@ class Fact(StrEnum):
     """An overlay file system can be mounted."""
     SETUID = "setuid"
     """A process can become another user (CAP_SETUID)."""
+    ENTER_NAMESPACE = "enter-namespace"
+    """A process enters the PID namespace of another one (nsenter(1), setns(2))."""
+    BASH = "bash"
+    """bash runs: a shell with job control."""
     DOCKER_COMMAND = "docker-command"
     """The docker command line runs and stops a container from within the environment."""
+    DOCKER_EXEC = "docker-exec"
+    """The docker command line starts a process in a running container."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -223,6 +223,29 @@ class InitCall:
     """The highest signal that it is known to forward: ends a proof of absence."""
     graceful: tuple[str, ...] = ()
     """Options that set the time from TERM to KILL, ``{seconds}`` standing for it; empty = no escalation offered."""
+    ports: tuple[str, ...] = ()
+    """Options that make it listen at ``{ports}`` (joined by commas) and name the sockets in SCINIT_INHERITED_FDS."""
+    listen_fds: tuple[str, ...] = ()
+    """The same, but the sockets are named as systemd does it: LISTEN_FDS, LISTEN_PID (sd_listen_fds(3))."""
+    reload: tuple[str, ...] = ()
+    """Options that make it restart a command that has changed, ``{debounce_ms}`` after the last change and
+    ``{delay_ms}`` after the end of the one before; empty = not offered."""
+    watch: tuple[str, ...] = ()
+    """Options that have it watch ``{path}`` instead of the command; empty = not offered."""
+    rewrite: tuple[str, ...] = ()
+    """Options that forward signal ``{to}`` where ``{from}`` came, nothing for 0; empty = not offered."""
+    remap: tuple[str, ...] = ()
+    """Options that make it exit 0 where its child's code is ``{code}``; empty = not offered."""
+    tstp: str = "forwarded"
+    """What its child sees of a TSTP: ``forwarded``, ``stopped`` (it gets STOP instead) or ``ignored``."""
+    suspends: bool = False
+    """Whether TSTP, once dealt with, stops the init itself where it is not PID 1, which the kernel does not stop."""
+    permutes: bool = False
+    """Whether it takes options that stand behind the command for its own (getopt(3) without ``+``)."""
+    usage: int = 1
+    """Exit code of its own usage error."""
+    help: tuple[str, ...] = ()
+    """Arguments that make it explain itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,4 +416,6 @@ class Context:
     """Container image for cases that call the docker command; empty where there is none."""
     image_mounts: tuple[str, ...] = ()
     """Host paths that containers of this image need, read-only at the same place."""
+    launcher: str = ""
+    """Who the launcher is, for the label of every container that a case starts."""
     modes: tuple[Mode, ...] = tuple(Mode)

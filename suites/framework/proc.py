@@ -63,6 +63,14 @@ def children(pid: int, *, proc: Path = PROC) -> tuple[int, ...]:
     return tuple(found)
 
 
+def descriptors(pid: int) -> tuple[int, ...]:
+    """Return the numbers of a process's open descriptors; none when it is gone or somebody else's."""
+    try:
+        return tuple(sorted(map(int, os.listdir(f"/proc/{pid}/fd"))))
+    except (*GONE, PermissionError):
+        return ()
+
+
 def descendants(pid: int) -> tuple[int, ...]:
     """Return children, their children and so on, parents first."""
     found: list[int] = []

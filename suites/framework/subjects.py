@@ -17,7 +17,7 @@ from suites.framework.options import LATEST, Options
 from suites.framework.planning import bare
 from suites.framework.provisioning import payload as payloads
 from suites.framework.provisioning.cache import Cache
-from suites.framework.provisioning.resolve import Absent, resolve
+from suites.framework.provisioning.resolve import Absent, Build, resolve
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import load
 from suites.framework.targets.catalogue import load_catalogue
@@ -78,8 +78,11 @@ def _moved_all(value: str, places: Mapping[str, str]) -> str:
     return ":".join(places.get(part, part) for part in value.split(":"))
 
 
-def subjects(options: Options) -> Subjects:
-    """Resolve and stage the targets, build the payload; UsageError for names, paths and cases that do not exist."""
+def subjects(options: Options, *, build: Build | None = None) -> Subjects:
+    """Resolve and stage the targets, build the payload; UsageError for names, paths and cases that do not exist.
+
+    ``build`` builds the checkouts among the targets; without it they are refused.
+    """
     cache = Cache(options.cache)
     catalogue = load_catalogue(FIXTURES / "targets")
     known = case_list.load(CHECKOUT)
@@ -95,6 +98,7 @@ def subjects(options: Options) -> Subjects:
         profile_file=options.profile or own_profile(options, catalogue),
         target_env=options.target_env,
         wrap=options.wrap,
+        build=build,
     )
     ids = {case.id for case in known} | {f"{case.kind}:{case.id}" for case in known}
     for target in targets:

@@ -8,6 +8,10 @@ from types import TracebackType
 
 INTERRUPT = b"\x03"
 """What Ctrl-C types: the line discipline makes SIGINT of it for the foreground process group."""
+QUIT = b"\x1c"
+"""What Ctrl-\\ types: SIGQUIT."""
+SUSPEND = b"\x1a"
+"""What Ctrl-Z types: SIGTSTP."""
 
 
 class Terminal:
@@ -25,6 +29,10 @@ class Terminal:
     def press(self, keys: bytes) -> None:
         """Write keys as a person at the terminal would."""
         os.write(self.master, keys)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the window's size, as a terminal emulator does that is dragged at its corner (TIOCSWINSZ)."""
+        termios.tcsetwinsize(self.master, (rows, columns))
 
     @property
     def foreground(self) -> int:

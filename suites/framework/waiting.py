@@ -110,6 +110,11 @@ class Waiter:
             if deadline.passed:
                 return ()
 
+    def remove(self, capture: Capture) -> None:
+        """Drain this capture no longer, and close it; safe to repeat."""
+        if self._captures.pop(capture.fd, None) is not None:
+            capture.close()
+
     def finish(self) -> None:
         """Drain what is left without waiting, and close every capture."""
         for capture in list(self._captures.values()):

@@ -5,24 +5,22 @@ Only what carries our marker or label is looked at, and only if the launcher tha
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from suites.framework import cleanup
+from suites.framework import cleanup, launcher, retention
 from suites.framework.cgroups import hierarchies
 from suites.framework.environments import engine as docker
 from suites.framework.environments.run_cgroup import PREFIX, remove_cgroup
 from suites.framework.errors import ExitCode, SeatrialError
 from suites.framework.options import Options
-from suites.framework.results.rundir import RunDirectory
+from suites.framework.results.escaping import visible
 
-RUNS_DAYS = 90
-DAY_S = 86400.0
+STRANGE = 20
+"""Entries of the folder of runs that are named although they are no runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,24 +28,31 @@ class Remainder:
     """One thing that can go, and how; `remove` returns why it could not, or an empty text."""
 
     what: str
-    remove: Callable[[], str]
+    remove: Callable[[], str] | None
+    """None for what is named and left alone, because nobody can say whose it is."""
 
 
 def clean(options: Options) -> ExitCode:
     """List remainders; with ``--apply`` remove them. Returns 3 when something could not be removed."""
     found = [*scratches(), *containers(), *cgroups(), *old_runs(options.runs)]
-    problems = []
-    for remainder in found:
-        print(f"{'remove' if options.apply else 'would remove'} {remainder.what}")
-        if options.apply and (problem := remainder.remove()):
-            problems.append(problem)
+    removable = [remainder for remainder in found if remainder.remove]
+    problems = [problem for remainder in found if (problem := _treated(remainder, apply=options.apply))]
     for problem in problems:
         print(f"seatrial: {problem}")
-    if not found:
+    if not removable:
         print("nothing to clean")
     elif not options.apply:
         print("nothing was removed: add -- --apply")
     return ExitCode.INFRASTRUCTURE if problems else ExitCode.GREEN
+
+
+def _treated(remainder: Remainder, *, apply: bool) -> str:
+    """Show one remainder, remove it if asked to, and return why it could not be."""
+    if remainder.remove is None:
+        print(f"leave alone {visible(remainder.what)}")
+        return ""
+    print(f"{'remove' if apply else 'would remove'} {visible(remainder.what)}")
+    return visible(remainder.remove()) if apply else ""
 
 
 def scratches(folder: Path | None = None) -> Iterator[Remainder]:
@@ -58,15 +63,22 @@ def scratches(folder: Path | None = None) -> Iterator[Remainder]:
 
 
 def containers() -> Iterator[Remainder]:
-    """Yield containers of runs none of whose launchers lives."""
-    live = {path.name for path in Path(tempfile.gettempdir()).glob("seatrial-*") if cleanup.in_use(path)}
+    """Yield containers whose launcher is gone, and lines about those of which nobody can say."""
     try:
         with docker.connect() as engine:
             for container in engine.list_labelled({cleanup.RUN_LABEL: ""}):
-                if not any(engine.inspect(container).run in name for name in live):
-                    yield Remainder(what=f"container {container[:12]}", remove=partial(_remove, container))
+                yield from _container(container, engine.inspect(container).launcher)
     except docker.EngineError:
         return  # no engine, no containers of ours
+
+
+def _container(container: str, made_by: str) -> Iterator[Remainder]:
+    """Yield a container unless its launcher may live: of another user, temporary folder, machine or pid namespace."""
+    if launcher.gone(made_by):
+        yield Remainder(what=f"container {container[:12]}", remove=partial(_remove, container))
+    elif not made_by:
+        said = "does not say who made it; if that run is over: docker rm --force --volumes"
+        yield Remainder(what=f"container {container[:12]}: it {said} {container[:12]}", remove=None)
 
 
 def _remove(container: str) -> str:
@@ -84,26 +96,15 @@ def cgroups() -> Iterator[Remainder]:
     for hierarchy in hierarchies():
         for path in sorted(hierarchy.own.glob(f"{PREFIX}*")):
             pid = path.name.rpartition("-")[2]
-            if path not in seen and pid.isdigit() and cleanup.start_time(int(pid)) is None:
+            if path not in seen and pid.isdigit() and not launcher.alive(int(pid)):
                 seen.add(path)
                 yield Remainder(what=f"cgroup {path}", remove=partial(remove_cgroup, path))
 
 
-def old_runs(runs: Path, *, now: Callable[[], float] = time.time) -> Iterator[Remainder]:
-    """Yield run directories older than 90 days, by the start in run.json; the latest stays."""
-    latest = (runs / "latest").resolve()
-    for path in sorted(runs.glob("*/run.json")):
-        try:
-            run = RunDirectory.open(path.parent)
-            start = run.record().start
-        except SeatrialError:
-            continue
-        if run.path != latest and not path.parent.is_symlink() and now() - start > RUNS_DAYS * DAY_S:
-            yield Remainder(what=f"run directory {run.path}", remove=partial(_remove_run, run.path))
-
-
-def _remove_run(path: Path) -> str:
-    if points := cleanup.mounts_below(path):
-        return f"{path} is not removed: mounted below it: {', '.join(points)}"
-    shutil.rmtree(path, ignore_errors=True)
-    return f"{path} could not be removed" if path.exists() else ""
+def old_runs(runs: Path) -> Iterator[Remainder]:
+    """Yield run directories and logs that were kept long enough, and lines about what is left alone."""
+    found = retention.survey(runs)
+    yield from (Remainder(what=due.what, remove=due.remove) for due in found.due)
+    yield from (Remainder(what=line, remove=None) for line in found.strange[:STRANGE])
+    if more := found.strange[STRANGE:]:
+        yield Remainder(what=f"{len(more)} other entries of {runs} that are no run directories", remove=None)

@@ -15,7 +15,7 @@ from suites.framework.results.derive import derive
 from suites.framework.results.merging import merge
 from suites.framework.results.result import Result, Verdict
 from suites.framework.results.rundir import RunDirectory
-from suites.framework.results.view import View
+from suites.framework.results.view import View, load
 from suites.framework.targets import deviations
 from suites.framework.targets.profile import BARE
 
@@ -23,8 +23,9 @@ from suites.framework.targets.profile import BARE
 def report(options: Options) -> ExitCode:
     """Derive everything again from the events, print the report, and return the run's exit code."""
     runs = [RunDirectory.open(path) for path in options.run_directories or (options.runs / LATEST,)]
+    against = load(RunDirectory.open(options.against)) if options.against else None
     run = runs[0] if len(runs) == 1 else merge(runs, options.runs, argv=options.words)
-    derived = derive(run, howto=howto)
+    derived = derive(run, howto=howto, against=against)
     terminal.show(derived.view, derived.summary, howto=howto)
     if options.write_profile:
         write_profile(derived.view, options.write_profile, options.targets)

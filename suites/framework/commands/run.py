@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from contextlib import suppress
 from functools import cache
-from importlib import metadata
 
 from suites.catalog import Environment
 from suites.framework import cases as case_list
+from suites.framework.build.wanted import from_checkouts
 from suites.framework.errors import CannotRunError, ExitCode, SeatrialError
+from suites.framework.hooks import Hooks
 from suites.framework.options import Options
 from suites.framework.results import terminal
 from suites.framework.results.derive import Derived, derive
@@ -19,6 +19,7 @@ from suites.framework.results.result import Result
 from suites.framework.results.rundir import RUN_VARIABLE, RunDirectory, invoking_user
 from suites.framework.session import Session
 from suites.framework.subjects import CHECKOUT, subjects, with_failed
+from suites.framework.versions import versions
 
 
 def run(options: Options) -> ExitCode:
@@ -35,7 +36,9 @@ def run(options: Options) -> ExitCode:
     trouble: SeatrialError | None = None
     interrupted = False
     try:
-        Session(options, here, directory).execute(subjects(options))
+        hooks = Hooks.load(options.plugins, options.hooks, base=options.base)
+        found = subjects(options, build=from_checkouts(options, directory, hooks))
+        Session(options, here, directory, hooks=hooks).execute(found)
         directory.conclude(here.name, ExitCode.GREEN)
     except SeatrialError as error:
         trouble = error
@@ -44,24 +47,6 @@ def run(options: Options) -> ExitCode:
         interrupted = True
         directory.conclude(here.name, ExitCode.INTERRUPTED, "interrupted")
     return _finish(directory, here, trouble, interrupted)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a reader of the run may ask for."""
-    return {
-        "seatrial": _own_version(),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-        "pytest": metadata.version("pytest"),
-        "psutil": metadata.version("psutil"),
-    }
-
-
-def _own_version() -> str:
-    import tomllib
-
-    with (CHECKOUT / "pyproject.toml").open("rb") as file:
-        return str(tomllib.load(file)["project"]["version"])
 
 
 def _finish(directory: RunDirectory, here: Environment, trouble: SeatrialError | None, interrupted: bool) -> ExitCode:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from suites.catalog import Environment, Place, Privilege
+from suites.framework import launcher
 from suites.framework.cleanup import ENVIRONMENT_LABEL, RUN_LABEL
 from suites.framework.environments import wall
 from suites.framework.environments.driver import (
@@ -150,7 +151,7 @@ class ContainerDriver:
             image=self._image.name,
             argv=(*(wall.container_wall() if root else ()), *argv),
             env={key: value for key, value in env.items() if key != "PATH"},
-            labels=self._labels,
+            labels=self._labels | {launcher.LABEL: launcher.name()},
             user="0:0" if root else self._image.user,
             privileged=root,
             mounts=(*self._image.mounts, *self._mounts),

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from suites.framework.cleanup import RUN_LABEL
+from suites.framework import launcher
 from suites.framework.environments.driver import Mount
 from suites.framework.errors import InfrastructureError
 
@@ -61,8 +61,8 @@ class ContainerState:
     exit_code: int
     oom_killed: bool
     error: str
-    run: str = ""
-    """The run that it is labelled with."""
+    launcher: str = ""
+    """Who made it, as its label says."""
 
 
 class Attachment(Protocol):
@@ -329,7 +329,7 @@ class DockerEngine:
             exit_code=int(state["ExitCode"]),
             oom_killed=bool(state["OOMKilled"]),
             error=str(state["Error"]),
-            run=str((found["Config"].get("Labels") or {}).get(RUN_LABEL, "")),
+            launcher=str((found["Config"].get("Labels") or {}).get(launcher.LABEL, "")),
         )
 
     def remove(self, container: str) -> None:

@@ -7,11 +7,13 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from suites.catalog import Kind
+from suites.framework.build.pickup import last_build
 from suites.framework.errors import UsageError
 from suites.framework.facts import Fact, Missing
 from suites.framework.model import Call, Profile, Role, Target
@@ -22,6 +24,9 @@ from suites.framework.provisioning.version import UNKNOWN, version
 from suites.framework.targets.executable import inspect
 from suites.framework.targets.profile import BINARY, load, overlay, suggestion
 from suites.framework.targets.word import Word, parse
+
+Build = Callable[[Word, Profile], Path | Missing]
+"""Builds the checkout of a word; returns the executable, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,10 @@ class _Wish:
     role: Role
     path: Path | None = None
     variant: str | None = None
+    origin: Path | None = None
+    """The checkout from which the program at `path` was built."""
+    missing: Missing | None = None
+    """Why it cannot be had, where that is known already."""
     own: bool = True
     """Whether the user's variables and wrapper are meant for it."""
 
@@ -68,12 +77,15 @@ def resolve(
     wrap: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
     packages: Packages | None = None,
+    build: Build | None = None,
 ) -> tuple[tuple[Target, ...], tuple[Absent, ...]]:
     """Return the staged targets in the order to show them, and those that are absent.
 
     Without ``words``: everything in the catalogue. With them: those, and the references on standby if none was
-    named. ``--profile`` is for names the catalogue does not know; ``target_env`` and ``wrap`` are for the targets
-    that were named or, without words, for all that are neither reference nor control. Wrong input raises UsageError.
+    named. A program is the one given, else the last build of that name, else on PATH, else of a package; ``build``
+    builds the checkouts among the words. ``--profile`` is for names the catalogue does not know; ``target_env`` and
+    ``wrap`` are for the targets that were named or, without words, for all that are neither reference nor control.
+    Wrong input raises UsageError.
     """
     site = _Site(
         cache=cache,
@@ -84,8 +96,12 @@ def resolve(
         wrap=tuple(wrap),
     )
     chosen = parse(words, base=base, catalogue=catalogue)
-    named = list(_named(chosen, catalogue, base / profile_file if profile_file else None))
-    wishes = [*named, *_standby(named, catalogue)] if named else list(_everything(catalogue))
+    named = [
+        _with_build(wish, cache)
+        for wish in _named(chosen, catalogue, base / profile_file if profile_file else None, build or _refuse)
+    ]
+    everything = (_with_build(wish, cache) for wish in _everything(catalogue))
+    wishes = [*named, *_standby(named, catalogue)] if named else list(everything)
     programs = {(wish.profile.name, wish.path): site.program(wish) for wish in wishes}
     targets, absent = _sorted_out(wishes, programs, site)
     return _without_repetition(targets), tuple(absent.values())
@@ -109,7 +125,26 @@ def _role(profile: Profile) -> Role:
     return Role.REFERENCE if profile.reference_for else Role.TARGET
 
 
-def _named(chosen: Sequence[Word], catalogue: Mapping[str, Profile], profile_file: Path | None) -> Iterator[_Wish]:
+def _with_build(wish: _Wish, cache: Cache) -> _Wish:
+    """Return the wish for the last build of its name, if there is one; what is embedded or a control stays."""
+    profile = wish.profile
+    if wish.path or wish.missing or wish.role is Role.CONTROL or profile.command or "/" in profile.binary:
+        return wish
+    if (found := last_build(profile.name, cache)) is None:
+        return wish
+    return dataclasses.replace(wish, path=found.path, origin=found.checkout, role=Role.TARGET, own=True)
+
+
+def _refuse(word: Word, _: Profile) -> NoReturn:
+    raise UsageError(
+        f"--target {word.name}={word.checkout} is a checkout, and nothing is built here",
+        remedy=f"nox -s build -- {word.name}={word.checkout}, then --target {word.name}",
+    )
+
+
+def _named(
+    chosen: Sequence[Word], catalogue: Mapping[str, Profile], profile_file: Path | None, build: Build
+) -> Iterator[_Wish]:
     given = load(profile_file) if profile_file else None
     if given is not None and all(word.name in catalogue for word in chosen):
         raise UsageError(
@@ -122,9 +157,16 @@ def _named(chosen: Sequence[Word], catalogue: Mapping[str, Profile], profile_fil
         _require_variant(word, profile)
         _require_kind(word, profile)
         # A binary that the user gives for a reference's name is what is being tried, not the yardstick.
-        role = Role.TARGET if word.path is not None and profile.control is None else _role(profile)
+        given_here = word.path is not None or word.checkout is not None
+        built = build(word, profile) if word.checkout else None
         yield _Wish(
-            profile=profile, kind=word.kind or profile.kinds[0], role=role, path=word.path, variant=word.variant
+            profile=profile,
+            kind=word.kind or profile.kinds[0],
+            role=Role.TARGET if given_here and profile.control is None else _role(profile),
+            path=built if isinstance(built, Path) else word.path,
+            variant=word.variant,
+            origin=word.checkout,
+            missing=built if isinstance(built, Missing) else None,
         )
 
 
@@ -171,8 +213,10 @@ class _Site:
     def program(self, wish: _Wish) -> _Program | Missing:
         """Find and stage the program of a wish, or say why it cannot be had."""
         profile = wish.profile
+        if wish.missing is not None:
+            return wish.missing
         if wish.path is not None:
-            return self._staged(profile, wish.path)
+            return dataclasses.replace(self._staged(profile, wish.path), path=str(wish.origin or wish.path))
         if not profile.binary and profile.command:
             return self._words(profile)
         if "/" in profile.binary:

@@ -19,18 +19,25 @@ class Derived:
     summary: Summary
 
 
-def derive(run: RunDirectory, *, command: Command | None = None, howto: HowTo = no_howto) -> Derived:
-    """Read the run directory and write results/*.xml, summary.md and verdict.json, under the run's lock.
+def derive(
+    run: RunDirectory, *, command: Command | None = None, howto: HowTo = no_howto, against: View | None = None
+) -> Derived:
+    """Read the run directory and write results/*.xml, summary.md, report.html and verdict.json, under the run's lock.
 
-    Raises UsageError for a damaged or newer directory, InfrastructureError when the disk is full.
+    `against` is an earlier run that report.html compares this one with. Raises UsageError for a damaged or newer
+    directory, InfrastructureError when the disk is full.
     """
+    from suites.framework.report import page  # here: jinja2 takes 0.15 s, for which no run waits at its start
+
     with run.locked():
         view = load(run)
         found = judge(view)
         folder = run.path / "results"
         folder.mkdir(exist_ok=True)
-        for name, text in junit.documents(view.results).items():
-            write_whole(folder / f"{name}.xml", text)
+        for name, document in junit.documents(view.results).items():
+            write_whole(folder / f"{name}.xml", document)
         write_whole(run.path / "summary.md", summary.render(view, found, command=command, howto=howto))
+        text = page.render(view, found, command=command, howto=howto, against=against)
+        write_whole(run.path / "report.html", text)
         write_json(run.path / "verdict.json", found)
     return Derived(view=view, summary=found)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from suites.framework.results.rundir import RunDirectory, RunRecord
+from suites.framework.errors import PRECEDENCE, ExitCode
+from suites.framework.results.manifest import GOLDEN, SUFFIX
+from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord
 
 
 def merge(runs: Sequence[RunDirectory], into: Path, *, argv: Sequence[str] = ()) -> RunDirectory:
-    """Make a new run directory below `into` that holds the events and facts of several.
+    """Make a new run directory below `into` that holds the events, facts, metrics and manifests of several.
 
     A source that was merged itself keeps its own sources; the same run given twice counts once.
     """
@@ -20,6 +23,7 @@ def merge(runs: Sequence[RunDirectory], into: Path, *, argv: Sequence[str] = ())
     merged = RunDirectory.create(into, argv=argv)
     for name, source in sources.items():
         _copy(source, merged, name)
+    _conclude(merged, sources.values())
     merged.update(lambda own: _united(own, records))
     return merged
 
@@ -28,9 +32,40 @@ def _copy(source: RunDirectory, merged: RunDirectory, run: str) -> None:
     for file in source.event_files():
         name = f"{file.phase}.{file.worker}@{file.source or run}.jsonl"
         shutil.copyfile(file.path, merged.environment(file.environment) / "events" / name, follow_symlinks=False)
-    for sheet in source.path.glob("*/facts*.json"):
-        name = sheet.name if "@" in sheet.name else f"facts@{run}.json"
-        shutil.copyfile(sheet, merged.environment(sheet.parent.name) / name, follow_symlinks=False)
+    for sheet in _files(source, "facts*.json"):
+        _keep(sheet, merged.environment(sheet.parent.name), run, suffix=".json")
+    for curve in _files(source, "metrics/*.jsonl"):
+        _keep(curve, merged.environment(curve.parent.parent.name) / "metrics", run, suffix=".jsonl")
+    for suffix in (SUFFIX, GOLDEN):
+        for listed in _files(source, f"artefacts/*{suffix}"):
+            _keep(listed, merged.environment(listed.parent.parent.name) / "artefacts", run, suffix=suffix)
+
+
+def _files(source: RunDirectory, pattern: str) -> list[Path]:
+    """Return the files of all environments that a pattern names; a link may point anywhere."""
+    return [path for path in sorted(source.path.glob(f"*/{pattern}")) if path.is_file() and not path.is_symlink()]
+
+
+def _keep(file: Path, folder: Path, run: str, *, suffix: str) -> None:
+    """Copy a file with the run it came from in its name, unless an earlier merge put one there."""
+    stem = file.name.removesuffix(suffix)
+    shutil.copyfile(file, folder / (file.name if "@" in stem else f"{stem}@{run}{suffix}"), follow_symlinks=False)
+
+
+def _conclude(merged: RunDirectory, sources: Iterable[RunDirectory]) -> None:
+    """Conclude each environment as badly as any source did; one that cannot run here may have run elsewhere."""
+    found: dict[str, list[Conclusion]] = defaultdict(list)
+    for source in sources:
+        for environment, conclusion in source.conclusions().items():
+            if conclusion.code in WORST:  # a damaged one says nothing
+                found[environment].append(conclusion)
+    for environment, conclusions in found.items():
+        worst = min(conclusions, key=lambda conclusion: WORST.index(conclusion.code))
+        merged.conclude(environment, ExitCode(worst.code), worst.reason)
+
+
+WORST: list[int] = [*(code for code in PRECEDENCE if code is not ExitCode.CANNOT_RUN), ExitCode.CANNOT_RUN]
+"""Codes of one environment in several runs: the first counts."""
 
 
 def _united(own: RunRecord, records: Sequence[RunRecord]) -> RunRecord:

@@ -51,6 +51,8 @@ class Subject:
     path: str = ""
     null: bool = False
     """True for a control that must fail every case."""
+    limits: tuple[tuple[str, float], ...] = ()
+    """Its declared budgets by the name of what is measured, in the unit that the name ends in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,8 @@ class RunRecord:
     promises: tuple[Fact, ...] = ()
     merged: tuple[str, ...] = ()
     """Ids of the runs that this one was put together from."""
+    logs_removed: float = 0.0
+    """When `clean` took the logs away, results being kept longer: Unix seconds, 0 while they are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,7 @@ class RunDirectory:
                 why="it has no run.json",
                 remedy="give another place with --runs DIR",
             )
-        record = _load(RunRecord, path)
+        record = read_json(RunRecord, path)
         if not _ID.fullmatch(record.id):
             raise UsageError(
                 f"{path} is damaged", why=f"{record.id!r} is no run id", remedy="remove this run directory"
@@ -202,7 +204,7 @@ class RunDirectory:
     def facts(self, environment: str) -> tuple[Finding, ...]:
         """Return what was probed inside an environment; of a merged run everything that was probed anywhere."""
         sheets = sorted((self.path / environment).glob("facts*.json"))
-        return tuple(finding for sheet in sheets for finding in _load(FactSheet, sheet).findings)
+        return tuple(finding for sheet in sheets for finding in read_json(FactSheet, sheet).findings)
 
     def conclude(self, environment: str, code: ExitCode, reason: str = "") -> None:
         """Write how the session of an environment ended.
@@ -215,7 +217,7 @@ class RunDirectory:
     def conclusions(self) -> dict[str, Conclusion]:
         """Return how each session that wrote it ended, by environment."""
         found = sorted(self.path.glob("*/session.json"))
-        return {path.parent.name: _load(Conclusion, path) for path in found}
+        return {path.parent.name: read_json(Conclusion, path) for path in found}
 
     # ---- layout ----
 
@@ -346,8 +348,8 @@ def write_whole(path: Path, text: str) -> None:
         ) from error
 
 
-def _load(wanted: type[T], path: Path) -> T:
-    """Return a persisted value; the types all have `schema`."""
+def read_json(wanted: type[T], path: Path, *, remedy: str = "remove this run directory") -> T:
+    """Return a persisted value, all of which have `schema`; raise UsageError where it is absent, damaged or newer."""
     try:
         data = json.loads(path.read_bytes())
         if isinstance(data, dict) and isinstance(schema := data.get("schema"), int) and schema > SCHEMA:
@@ -360,7 +362,7 @@ def _load(wanted: type[T], path: Path) -> T:
     except OSError as error:
         raise UsageError(f"cannot read {path}", why=error.strerror or "", remedy=_remedy(error, path.parent)) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is damaged", why=str(error), remedy="remove this run directory") from error
+        raise UsageError(f"{path} is damaged", why=str(error), remedy=remedy) from error
 
 
 @contextmanager

@@ -9,12 +9,14 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Union
 
-from suites.framework.model import EVENTS
-from suites.framework.results.rundir import RunRecord
+from suites.framework.model import EVENTS, METRICS
+from suites.framework.results.manifest import Manifest
+from suites.framework.results.rundir import Conclusion, FactSheet, RunRecord
 from suites.framework.results.verdict import Summary
 
 FOLDER = Path(__file__).parent / "schemas"
@@ -24,8 +26,12 @@ _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 def documents() -> dict[str, dict[str, Any]]:
     """Return every published schema by file name."""
     return {
-        "events.json": _events(),
+        "events.json": _lines("One line of a Seatrial event file", "event", EVENTS, seq={"type": "integer"}),
+        "facts.json": _document("Seatrial facts.json", FactSheet),
+        "manifest.json": _document("Seatrial manifest of artefacts", Manifest),
+        "metrics.json": _lines("One line of a Seatrial metrics file", "metric", METRICS),
         "run.json": _document("Seatrial run.json", RunRecord),
+        "session.json": _document("Seatrial session.json", Conclusion),
         "verdict.json": _document("Seatrial verdict.json", Summary),
     }
 
@@ -39,15 +45,15 @@ def _document(title: str, wanted: type) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **_of(wanted)}
 
 
-def _events() -> dict[str, Any]:
+def _lines(title: str, key: str, kinds: Mapping[str, type], **every: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a file of lines: `key` says which type a line is, and every line has `t`."""
     branches = []
-    for name, kind in EVENTS.items():
+    for name, kind in kinds.items():
         branch = _of(kind)
-        common = {"event": {"const": name}, "seq": {"type": "integer"}, "t": {"type": "number"}}
+        common = {key: {"const": name}, **every, "t": {"type": "number"}}
         branch["properties"] = common | branch["properties"]
-        branch["required"] = [*common, *branch["required"]]
+        branch["required"] = list(dict.fromkeys((*common, *branch["required"])))
         branches.append(branch)
-    title = "One line of a Seatrial event file"
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, "oneOf": branches}
 
 

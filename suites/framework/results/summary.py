@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from suites.framework.results import reproduction
 from suites.framework.results.escaping import fenced, markdown, markup, tail
+from suites.framework.results.gates import Colour
 from suites.framework.results.result import Result
 from suites.framework.results.terminal import Command, HowTo, no_howto
-from suites.framework.results.verdict import Colour, Summary
-from suites.framework.results.view import View, described, leaks_line, matrix, skip_groups
+from suites.framework.results.verdict import Summary
+from suites.framework.results.view import View, described, leaks_line, logs_line, matrix, skip_groups
 
 FULL = 50
 """Failures that are shown with their evidence: a step summary holds 1 MiB."""
@@ -33,6 +34,7 @@ def render(view: View, summary: Summary, *, command: Command | None = None, howt
         *_problems(view, again, howto),
         *_gates(summary),
         markdown(leaks_line(view)),
+        *filter(None, [markdown(logs_line(view))]),
         f"Run {markdown(summary.run)}"
         + (f", merged from {markdown(', '.join(summary.merged))}" if summary.merged else ""),
     ]

@@ -21,7 +21,17 @@ from suites.framework.results import reproduction
 from suites.framework.results.escaping import indented, one_line, tail, visible
 from suites.framework.results.result import Result, Verdict
 from suites.framework.results.verdict import Summary
-from suites.framework.results.view import SkipGroup, View, described, leaks_line, matrix, skip_groups
+from suites.framework.results.view import (
+    HOST,
+    SkipGroup,
+    View,
+    counts,
+    described,
+    leaks_line,
+    logs_line,
+    matrix,
+    skip_groups,
+)
 
 FULL = 20
 """Failures that are shown with everything; the others get a line each."""
@@ -67,18 +77,41 @@ def show(
 ) -> None:
     """Write the report to `stream` (standard output): coloured on a terminal, plain in CI and under NO_COLOR."""
     out = stream or sys.stdout
-    plain = (
-        not out.isatty()
-        or bool(environment.get("NO_COLOR") or environment.get("CI"))
-        or environment.get("TERM") == "dumb"
-    )
+    width, colour = manner(out, environment)
+    put(out, render(view, summary, width=width, colour=colour, command=command, howto=howto))
+
+
+def manner(out: TextIO, environment: Mapping[str, str]) -> tuple[int, bool]:
+    """Return how many columns a stream has, and whether it is a person's terminal that shows colours."""
     width = 0
     with suppress(OSError):
         width = os.get_terminal_size(out.fileno()).columns
-    text = render(view, summary, width=width or PLAIN_WIDTH, colour=not plain, command=command, howto=howto)
+    plain = bool(environment.get("NO_COLOR") or environment.get("CI")) or environment.get("TERM") == "dumb"
+    return width or PLAIN_WIDTH, out.isatty() and not plain
+
+
+def put(out: TextIO, text: str) -> None:
+    """Write a text, with what the stream's encoding lacks written as an escape."""
     encoding = out.encoding or "utf-8"
     out.write(text.encode(encoding, "backslashreplace").decode(encoding))
     out.flush()
+
+
+def console(buffer: StringIO, *, width: int, colour: bool) -> Console:
+    """Return a console that writes into a buffer and takes nothing from the environment."""
+    return Console(
+        file=buffer,
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        legacy_windows=False,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=True,
+        _environ={},
+    )
 
 
 def render(
@@ -93,21 +126,9 @@ def render(
     """Return the whole report; its last line holds verdict, exit code and the run directory's absolute path."""
     again = command or (lambda result: reproduction.command(result, argv=view.run.argv))
     buffer = StringIO()
-    console = Console(
-        file=buffer,
-        width=width,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        no_color=not colour,
-        legacy_windows=False,
-        markup=False,
-        highlight=False,
-        emoji=False,
-        soft_wrap=True,
-        _environ={},
-    )
+    page = console(buffer, width=width, colour=colour)
     if view.results:
-        console.print(_matrix(view, colour=colour))
+        page.print(_matrix(view, colour=colour))
     for text in (
         *_skips(view),
         *_absent(view),
@@ -115,9 +136,12 @@ def render(
         *_gates(summary),
         *_environments(summary),
     ):
-        console.print(text)
-    console.print(leaks_line(view))
-    console.print(_last_line(view, summary))
+        page.print(text)
+    page.print(leaks_line(view))
+    if gone := logs_line(view):
+        page.print(gone)
+    page.print(f"report: {visible(str(view.path.absolute() / 'report.html'))}")
+    page.print(_last_line(view, summary))
     return "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
 
 
@@ -247,10 +271,14 @@ def _environments(summary: Summary) -> Iterator[Text]:
         yield Text(f"event lines that could not be read: {summary.torn} torn at the end, {summary.foreign} others")
 
 
+def _without_cases(view: View) -> str:
+    return f"steps: {described(counts(view.results))}" if view.environments == (HOST,) else "no case was planned"
+
+
 def _last_line(view: View, summary: Summary) -> Text:
     word, code = _WORDS[summary.exit_code], int(summary.exit_code)
     style = "bold green" if code == 0 else "bold yellow" if code == ExitCode.CANNOT_RUN else "bold red"
-    counted = described(summary.counts) if summary.counts.planned else "no case was planned"
+    counted = described(summary.counts) if summary.counts.planned else _without_cases(view)
     gates = f"; gates red: {', '.join(summary.red_gates)}" if summary.red_gates else ""
     line = Text("seatrial: ")
     line.append(f"{word} (exit {code})", style=style)

@@ -1,44 +1,15 @@
-"""The gates, the exit code and verdict.json (layer 2; pure).
-
-A gate is a function from a view to the offences it sees. The gates on limits, artefacts and performance are added
-to `GATES` with what they judge.
-"""
+"""The gates and the exit code as verdict.json (layer 2; pure)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from suites.framework.errors import PRECEDENCE, ExitCode
 from suites.framework.model import SCHEMA, Outcome, Reason, Role
-from suites.framework.results.result import RED, Result, Verdict
-from suites.framework.results.view import Counts, View, counts, interrupted
-
-
-class Colour(StrEnum):
-    """What a gate says."""
-
-    GREEN = "green"
-    RED = "red"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offence:
-    """Why a gate is red."""
-
-    environment: str
-    node: str
-    """The node, or what stands for it, such as an event file."""
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """One gate's colour and everything that made it red."""
-
-    colour: Colour
-    offences: tuple[Offence, ...] = ()
+from suites.framework.results.gates import GATES, Colour, Demand, Gate, coloured
+from suites.framework.results.result import RED, Result
+from suites.framework.results.view import HOST, Counts, View, counts, interrupted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +19,7 @@ class Summary:
     schema: int
     run: str
     exit_code: ExitCode
+    """Of the run; session ``gate`` itself ends with 2 for any red gate."""
     exit: str
     """The exit code's name, such as ``failed``."""
     counts: Counts
@@ -58,6 +30,10 @@ class Summary:
     torn: int
     foreign: int
     merged: tuple[str, ...] = ()
+    strict: bool = False
+    """Whether an inconclusive measurement was red too."""
+    golden: tuple[str, ...] = ()
+    """Names of the artefacts that were compared with a manifest from outside the run directory."""
 
     @property
     def red_gates(self) -> tuple[str, ...]:
@@ -65,95 +41,16 @@ class Summary:
         return tuple(name for name, gate in self.gates.items() if gate.colour is Colour.RED)
 
 
-# ---- gates -----------------------------------------------------------------------------------------------------------
-
-
-def _offence(result: Result, why: str) -> Offence:
-    return Offence(environment=result.environment, node=result.node, why=why)
-
-
-def completed(view: View) -> Iterator[Offence]:
-    """Yield every announced node without an end, and every line that may have been one."""
-    for result in view.results:
-        if not result.completed:
-            yield _offence(result, result.reason)
-    for name in dict.fromkeys(view.foreign):
-        said = f"{view.foreign.count(name)} unreadable lines"
-        yield Offence(environment=name.partition("/")[0], node=name, why=said)
-
-
-def passed(view: View) -> Iterator[Offence]:
-    """Yield every failure, error, unexpected pass and inconclusive result of what is no control."""
-    for result in view.results:
-        if result.verdict in RED and result.role is not Role.CONTROL:
-            yield _offence(result, result.verdict.value)
-
-
-def skips(view: View) -> Iterator[Offence]:
-    """Yield every skip that could hide something."""
-    for result in view.results:
-        if result.verdict is Verdict.SKIPPED and not view.explained(result):
-            promised = "promised" if result.missing in view.run.promises else "not explained"
-            yield _offence(result, f"skipped, {promised}: {result.reason or result.message or 'no reason'}")
-    for target in view.absent:
-        if target.fact in view.run.promises:
-            yield Offence(environment=target.environment, node=target.name, why=f"not tried, promised: {target.fact}")
-
-
-def leaks(view: View) -> Iterator[Offence]:
-    """Yield everything that was left behind."""
-    for environment, found in view.leaks.items():
-        for kind, number in found.items():
-            if number:
-                yield Offence(environment=environment, node="(after the last case)", why=f"{number} {kind}")
-    for result in view.results:
-        if result.reason == Reason.LEAK and result.verdict in RED:
-            yield _offence(result, result.message or "leak")
-
-
-def controls(view: View) -> Iterator[Offence]:
-    """Yield what a null target passed, and every verdict of a control that differs from its declared list."""
-    for result in view.results:
-        if result.null_passed:
-            yield _offence(result, f"{result.target} does nothing and passed")
-        elif result.role is Role.CONTROL and result.verdict in RED:
-            yield _offence(result, _control(result))
-
-
-def _control(result: Result) -> str:
-    match result.outcome:
-        case Outcome.XPASSED:
-            return f"{result.target} passed what it is declared to fail"
-        case Outcome.FAILED:
-            return f"{result.target} failed what it is not declared to fail"
-        case _:
-            return f"{result.target} {result.verdict}"
-
-
-GATES: dict[str, Callable[[View], Iterable[Offence]]] = {
-    "completed": completed,
-    "passed": passed,
-    "skips": skips,
-    "leaks": leaks,
-    "controls": controls,
-}
-"""Every gate blocks; none can be switched off."""
-
-
-def _gate(offences: Iterable[Offence]) -> Gate:
-    found = tuple(offences)
-    return Gate(colour=Colour.RED if found else Colour.GREEN, offences=found)
-
-
 # ---- the exit code ---------------------------------------------------------------------------------------------------
 
 
-def judge(view: View, *, also: Iterable[ExitCode] = ()) -> Summary:
+def judge(view: View, *, also: Iterable[ExitCode] = (), demand: Demand | None = None) -> Summary:
     """Return gates, counts and exit code of a run; `also` are codes that the launcher knows of.
 
     For the exit code of one session pass ``view.only(environment)``.
     """
-    gates = {name: _gate(gate(view)) for name, gate in GATES.items()}
+    asked = demand or Demand()
+    gates = {name: coloured(gate(view, asked)) for name, gate in GATES.items()}
     code = exit_code(view, gates, also=also)
     return Summary(
         schema=SCHEMA,
@@ -167,6 +64,8 @@ def judge(view: View, *, also: Iterable[ExitCode] = ()) -> Summary:
         torn=view.torn,
         foreign=len(view.foreign),
         merged=view.run.merged,
+        strict=asked.strict,
+        golden=tuple(sorted(asked.golden)),
     )
 
 
@@ -195,7 +94,12 @@ def exit_code(view: View, gates: dict[str, Gate], *, also: Iterable[ExitCode] = 
 
 
 def nothing_ran(view: View) -> bool:
-    """Return whether no case was executed: that is a skipped session, never a green one."""
+    """Return whether no case was executed: that is a skipped session, never a green one.
+
+    Of a run that only built targets the steps are what counts.
+    """
+    if view.environments == (HOST,):
+        return not any(result.ran for result in view.results)
     return not any(result.ran and result.is_case and result.role is not Role.STANDBY for result in view.results)
 
 

@@ -233,4 +233,7 @@ def _collapsed(found: Iterable[Result]) -> Iterator[Result]:
             continue
         attempts = tuple(result.verdict for result in group)
         worst = min(group, key=lambda result: SEVERITY.index(result.verdict))
-        yield replace(worst, attempts=attempts, flaky=len({*attempts} - {Verdict.SKIPPED}) > 1)
+        # what any of them measured counts: a limit is not kept by being kept once
+        measured = tuple(chain.from_iterable(result.measured for result in group))
+        flaky = len({*attempts} - {Verdict.SKIPPED}) > 1
+        yield replace(worst, attempts=attempts, flaky=flaky, measured=measured)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from suites.framework import events
@@ -12,10 +14,11 @@ from suites.framework.errors import ExitCode, UsageError
 from suites.framework.facts import Fact, Finding
 from suites.framework.model import SCHEMA, Note, Reason, Role
 from suites.framework.results import metrics, verdicts
+from suites.framework.results.artefacts import Artefact, artefacts
 from suites.framework.results.metrics import Metrics
-from suites.framework.results.result import RED, Result, Verdict
+from suites.framework.results.result import RED, Result, Subject, Verdict
 from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord
-from suites.framework.results.workers import EventLogOf, launcher_notes
+from suites.framework.results.workers import EventLogOf, launcher_notes, subjects
 
 MESSAGES = 5
 """Different messages of skips for one reason that are shown."""
@@ -23,6 +26,9 @@ HOST = "host"
 """The folder of the phases build and provision."""
 LEAKS = "leaks"
 """Name of the note, without a node, that says what was left behind: a table of numbers by kind."""
+PERFORMANCE = "performance"
+COMPARISON = "comparison"
+"""Name of the notes of phase `PERFORMANCE` that say what a measurement against a baseline showed."""
 LEAK_KINDS = ("processes", "mounts", "containers", "files")
 """What the line of leaks always names."""
 
@@ -74,6 +80,18 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a note ``comparison`` says: a metric of a candidate, measured against a baseline."""
+
+    environment: str
+    node: str
+    metric: str
+    baseline: str
+    verdict: str
+    """PASS, IMPROVED, INCONCLUSIVE, NO BASELINE or REGRESSION, which is a confirmed one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """A run as a value. Environments without a result are known by their conclusion."""
 
@@ -88,6 +106,10 @@ class View:
     absent: tuple[Absent, ...] = ()
     metrics: Mapping[str, Metrics] = field(default_factory=dict)
     """What was measured, by environment."""
+    subjects: tuple[tuple[str, Subject], ...] = ()
+    """Every environment and target that was announced in it, also one without a result."""
+    artefacts: tuple[Artefact, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     foreign: tuple[str, ...] = ()
     """Event files with lines that are no events, relative to the directory, one entry a line."""
     torn: int = 0
@@ -112,6 +134,10 @@ class View:
             leaks={name: found for name, found in self.leaks.items() if name in names},
             conclusions={name: found for name, found in self.conclusions.items() if name in names},
             absent=tuple(target for target in self.absent if target.environment in names),
+            metrics={name: found for name, found in self.metrics.items() if name in names},
+            subjects=tuple((name, subject) for name, subject in self.subjects if name in names),
+            artefacts=tuple(artefact for artefact in self.artefacts if artefact.environment in names),
+            comparisons=tuple(found for found in self.comparisons if found.environment in names),
             foreign=tuple(name for name in self.foreign if name.partition("/")[0] in names),
         )
 
@@ -160,6 +186,9 @@ def load(run: RunDirectory) -> View:
         conclusions=run.conclusions(),
         absent=_absent(logs),
         metrics=metrics.load(run),
+        subjects=_subjects(logs),
+        artefacts=artefacts(run),
+        comparisons=_comparisons(logs),
         foreign=tuple(foreign),
         torn=torn,
     )
@@ -173,6 +202,28 @@ def _absent(logs: Iterable[EventLogOf]) -> tuple[Absent, ...]:
         for value in launcher_notes(log, "absent")
     ]
     return tuple(dict.fromkeys(found))
+
+
+def _subjects(logs: Iterable[EventLogOf]) -> tuple[tuple[str, Subject], ...]:
+    # one log at a time: the same name may stand for different programs in runs that were merged
+    found = [(log.environment, subject) for log in logs for subject in subjects([log]).values()]
+    return tuple(dict.fromkeys(found))
+
+
+def _comparisons(logs: Iterable[EventLogOf]) -> tuple[Comparison, ...]:
+    found = [
+        Comparison(environment=log.environment, node=note.node, **_words(note.value))
+        for log in logs
+        if log.phase == PERFORMANCE
+        for record in log.records
+        if isinstance(note := record.event, Note) and note.name == COMPARISON
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _words(value: object) -> dict[str, str]:
+    table = value if isinstance(value, dict) else {}
+    return {word: str(table.get(word, "")) for word in ("metric", "baseline", "verdict")}
 
 
 def _leaks(logs: Iterable[EventLogOf]) -> dict[str, dict[str, int]]:
@@ -276,7 +327,18 @@ def leaks_line(view: View) -> str:
     return f"leaks: {'; '.join(parts)}"
 
 
+def logs_line(view: View) -> str:
+    """Return since when the logs are gone that the results tell of; empty while they are there."""
+    if not view.run.logs_removed:
+        return ""
+    with suppress(OverflowError, ValueError, OSError):  # run.json may say anything
+        return f"logs: removed on {datetime.fromtimestamp(view.run.logs_removed, UTC):%Y-%m-%d}, the results were kept"
+    return "logs: removed, the results were kept"
+
+
 def interrupted(view: View) -> bool:
-    """Return whether a signal cut the run short."""
+    """Return whether the run was cut short: by a signal, or before it could write anything."""
+    if not view.results and not view.conclusions:
+        return True
     concluded = any(found.code == ExitCode.INTERRUPTED for found in view.conclusions.values())
     return concluded or any(result.reason == Reason.INTERRUPTED for result in view.results)

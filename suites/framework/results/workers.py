@@ -79,8 +79,15 @@ def subjects(logs: Iterable[EventLogOf]) -> dict[tuple[str, str], Subject]:
                 sha256=str(value.get("sha256", "")),
                 path=str(value.get("path", "")),
                 null=bool(value.get("null", name in NULL_TARGETS)),
+                limits=_limits(value.get("limits")),
             )
     return found
+
+
+def _limits(value: object) -> tuple[tuple[str, float], ...]:
+    """Return the budgets of a note; what is no number is left out, as a profile cannot hold it."""
+    found = value.items() if isinstance(value, dict) else ()
+    return tuple(sorted((str(name), float(limit)) for name, limit in found if isinstance(limit, (int, float))))
 
 
 def worker_ends(logs: Iterable[EventLogOf]) -> dict[tuple[str, str], WorkerEnd]:

@@ -92,9 +92,7 @@ def require_readable(path: Path) -> None:
         why = error.strerror or str(error)
         raise UsageError(f"{path} cannot be tried", why=why, remedy="give the path of the binary") from None
     if stat.S_ISDIR(mode):
-        raise UsageError(
-            f"{path} is a directory", why="building a checkout is not offered yet", remedy="give the binary"
-        )
+        raise UsageError(f"{path} is a directory", remedy="give the binary")
     if not stat.S_ISREG(mode):
         raise UsageError(f"{path} is not a regular file", remedy="give the binary")
     if not os.access(path, os.R_OK):

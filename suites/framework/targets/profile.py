@@ -26,6 +26,17 @@ BARE = "-"
 """In a deviation's scope: the target without a variant."""
 
 _DELIVERIES = ("child", "group")
+_ANSWERS_TO_TSTP = ("forwarded", "stopped", "ignored")
+_STANDING_FOR = {
+    "graceful": ("seconds",),
+    "rewrite": ("from", "to"),
+    "remap": ("code",),
+    "ports": ("ports",),
+    "listen_fds": ("ports",),
+    "reload": ("debounce_ms", "delay_ms"),
+    "watch": ("path",),
+}
+"""Options of an init that take a value: what must stand in their words, in braces."""
 _SCOPES = ("environment", "mode", "parameter", "version", "variant")
 _FROM_THE_FILE = frozenset({"name"})
 
@@ -183,8 +194,16 @@ def _call_contradictions(call: Call, at: str) -> Iterator[str]:
         yield f"{at}.init.delivery: {call.init.delivery!r} is not one of {', '.join(_DELIVERIES)}"
     if not 1 <= call.init.fence <= 64:
         yield f"{at}.init.fence: {call.init.fence} is no signal; allowed are 1 to 64"
-    if call.init.graceful and not any("{seconds}" in word for word in call.init.graceful):
-        yield f"{at}.init.graceful: no word has {{seconds}}, which stands for the time"
+    for option, values in _STANDING_FOR.items():
+        words = " ".join(getattr(call.init, option))
+        if lacking := [value for value in values if words and f"{{{value}}}" not in words]:
+            yield f"{at}.init.{option.replace('_', '-')}: no word has {{{lacking[0]}}}, which stands for its value"
+    if call.init.watch and not call.init.reload:
+        yield f"{at}.init.watch: contradicts an empty reload; nothing is watched without it"
+    if call.init.tstp not in _ANSWERS_TO_TSTP:
+        yield f"{at}.init.tstp: {call.init.tstp!r} is not one of {', '.join(_ANSWERS_TO_TSTP)}"
+    if not 1 <= call.init.usage <= 255:
+        yield f"{at}.init.usage: {call.init.usage} is no exit code of an error; allowed are 1 to 255"
     if call.init.subreaper and not call.init.adopts:
         yield f"{at}.init.adopts: false contradicts subreaper, the options that make it adopt"
 

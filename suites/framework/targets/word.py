@@ -1,10 +1,13 @@
-"""The words of ``--target``: NAME, NAME+VARIANT, NAME=PATH, NAME=KIND:PATH (layer 1: standard library only)."""
+"""The words of ``--target``: NAME, NAME+VARIANT, NAME=PATH, NAME=KIND:PATH (layer 1: standard library only).
+
+A path that is a directory is a checkout, after which ``#`` may say which executable of its build is meant.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suites.catalog import Kind
@@ -15,7 +18,7 @@ from suites.framework.targets.profile import suggestion
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _KIND = re.compile(r"([A-Za-z]+):(.*)", re.DOTALL)
-_FORMS = "allowed are NAME, NAME+VARIANT, NAME=PATH and NAME=KIND:PATH"
+_FORMS = "allowed are NAME, NAME+VARIANT, NAME=PATH, NAME=KIND:PATH and, for a checkout, NAME=DIR#EXECUTABLE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +30,24 @@ class Word:
     """The one variant that was named, or None for all of them."""
     kind: Kind | None = None
     path: Path | None = None
-    """Absolute; None for a target of the catalogue wherever it is found."""
+    """Of a binary, absolute; None for a target of the catalogue wherever it is found, and for a checkout."""
+    checkout: Path | None = None
+    """A directory that is built first, absolute."""
+    executable: str = ""
+    """What is meant of that build, where the user said so."""
 
 
 def parse(words: Iterable[str], *, base: Path, catalogue: Mapping[str, Profile]) -> tuple[Word, ...]:
     """Return the targets that ``words`` name, each once, in order; paths are relative to ``base``.
 
     Every word that names nothing we can start raises UsageError: an unknown name or variant, a path that is
-    missing, a directory, not executable, a library, or built for another machine.
+    missing, not executable, a library, or built for another machine.
     """
     chosen = list(dict.fromkeys(_word(text, base, catalogue) for text in words))
     places: dict[str, Word] = {}
     for word in chosen:
         first = places.setdefault(word.name, word)
-        if (first.path, first.kind) != (word.path, word.kind):
+        if _place(first) != _place(word):
             raise UsageError(
                 f"--target {word.name} is given twice",
                 why=f"once as {_place(first)}, once as {_place(word)}",
@@ -64,9 +71,23 @@ def _word(text: str, base: Path, catalogue: Mapping[str, Profile]) -> Word:
             remedy=f"give its binary with --target {name}=PATH",
         )
     _check_kind(text, kind, profile)
-    if path is not None:
-        _check_path(text, path, profile)
-    return Word(name=name, variant=variant if plus else None, kind=kind, path=path)
+    chosen = Word(name=name, variant=variant if plus else None, kind=kind, path=path)
+    return chosen if path is None else _located(text, chosen, path, profile)
+
+
+def split_executable(path: Path) -> tuple[Path, str]:
+    """Return a path and what stands after ``#``, unless that belongs to the name of something that exists."""
+    name, mark, executable = path.name.rpartition("#")
+    return (path.parent / name, executable) if mark and name and not path.exists() else (path, "")
+
+
+def _located(text: str, word: Word, path: Path, profile: Profile | None) -> Word:
+    """Return the word with its path known to be a checkout or a program."""
+    folder, executable = split_executable(path)
+    if folder.is_dir() and (profile is None or not profile.command):
+        return replace(word, path=None, checkout=folder, executable=executable)
+    _check_path(text, path, profile)
+    return word
 
 
 def _check_name(text: str, name: str, catalogue: Mapping[str, Profile]) -> None:
@@ -132,4 +153,6 @@ def _check_path(text: str, path: Path, profile: Profile | None) -> None:
 
 
 def _place(word: Word) -> str:
-    return f"{f'{word.kind}:' if word.kind else ''}{word.path}" if word.path else "the catalogue's"
+    kind, mark = (f"{word.kind}:" if word.kind else ""), (f"#{word.executable}" if word.executable else "")
+    path = word.path or word.checkout
+    return f"{kind}{path}{mark}" if path else "the catalogue's"

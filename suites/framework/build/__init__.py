@@ -1,0 +1,1 @@
+"""From a source checkout to the executables that are tried."""
