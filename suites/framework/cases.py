@@ -9,6 +9,7 @@ import difflib
 import importlib.util
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,11 @@ def load(checkout: Path) -> tuple[Case, ...]:
 
 
 def _of_module(path: Path, kind: Kind, shown: Path) -> Iterator[Case]:
-    spec = importlib.util.spec_from_file_location(f"{kind}.{path.stem}", path)
+    label = f"{kind}.{path.stem}"
+    spec = importlib.util.spec_from_file_location(label, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[label] = importlib.util.module_from_spec(spec)  # a dataclass looks itself up there
     spec.loader.exec_module(module)
     for name, function in vars(module).items():
         if name.startswith("test_"):

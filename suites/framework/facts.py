@@ -53,6 +53,8 @@ class Fact(StrEnum):
     """/proc/PID/task/TID/children lists children (CONFIG_PROC_CHILDREN, proc_pid_task(5))."""
     PSEUDO_TERMINAL = "pseudo-terminal"
     """A pseudo-terminal can be opened and become a controlling terminal (pty(7))."""
+    SHARED_LIBRARIES = "shared-libraries"
+    """The loader and the shared libraries of a target are in the environment (ld.so(8)); found out for each target."""
     CGROUP_PIDS = "cgroup-pids"
     """A cgroup with a limit on the number of processes can be made."""
     CGROUP_MEMORY = "cgroup-memory"

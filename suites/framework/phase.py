@@ -205,7 +205,7 @@ class Phase:
         file.write_text(json.dumps(codec.encode(context)))
         file.chmod(0o644)
         if name.endswith(".1"):
-            (self.site.folder / "context.json").write_text(file.read_text())
+            (self.site.folder / "context.json").write_text(json.dumps(codec.encode(_public(context))))
         return file
 
     def _argv(self, context_file: Path, expression: str) -> list[str]:
@@ -227,6 +227,12 @@ class Phase:
             "LANG": "C.UTF-8",
             "NO_COLOR": "1",
         }
+
+
+def _public(context: Context) -> Context:
+    """Return a context without the values of the targets' variables: a run directory is passed around."""
+    named = (replace(target, environment=dict.fromkeys(target.environment, "...")) for target in context.targets)
+    return replace(context, targets=tuple(named))
 
 
 def missing_among(findings: Iterable[Finding], promises: Iterable[Fact]) -> list[Finding]:

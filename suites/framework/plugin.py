@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -23,10 +24,12 @@ from suites.framework import judgement, leaks, marks, planning, probes
 from suites.framework.bench import Bench
 from suites.framework.codec import decode
 from suites.framework.events import EventLog
+from suites.framework.facts import Missing
 from suites.framework.identity import identity, keep_to_ourselves
 from suites.framework.judgement import Sight, Verdict
 from suites.framework.leaks import Leak
 from suites.framework.lifeline import Lifeline
+from suites.framework.linkage import unloadable
 from suites.framework.model import (
     Context,
     Ended,
@@ -37,9 +40,11 @@ from suites.framework.model import (
     Planned,
     Role,
     Started,
+    Target,
 )
 from suites.framework.observation import Lacking, NotOffered, Unmet
 from suites.framework.planning import Node, Pairing
+from suites.framework.secrecy import Secrets
 from suites.framework.targets.contained import ContainedInit
 from suites.framework.targets.deviations import match
 from suites.framework.targets.init import Init
@@ -77,6 +82,8 @@ class Worker:
         self._failed: set[tuple[Any, ...]] = set()
         self._number = 0
         self._compared: tuple[object, object] | None = None
+        self._secrets = Secrets(context.targets)
+        self._loadable: dict[str, Missing | None] = {}
         self._lifeline = Lifeline(0)
         self._lifeline.start()
         self.log = EventLog(Path(context.paths.events))
@@ -184,8 +191,16 @@ class Worker:
             pytest.skip("a reference that no failure asked for")
         if missing := planning.absence(node.requires, self._context.findings):
             raise Lacking(missing)
+        if node.pairing and (missing := self._unloadable(node.pairing.target)):
+            raise Lacking(missing)
         if node.pairing and (lacking := unoffered(node)):
             raise NotOffered(f"{node.pairing.target.name} does not offer: {lacking}")
+
+    def _unloadable(self, target: Target) -> Missing | None:
+        """Return why a target cannot be loaded in this environment; each is looked at once."""
+        if target.name not in self._loadable:
+            self._loadable[target.name] = unloadable(target, environment=os.environ)
+        return self._loadable[target.name]
 
     def pytest_assertrepr_compare(self, left: object, right: object) -> None:
         """Remember what a failing comparison compared: ``expected == actual`` is the style of the suites."""
@@ -258,22 +273,21 @@ class Worker:
         target_s, cpu_s, rss_bytes = bench.cost if bench else (0.0, 0.0, 0)
         evidence = (*(bench.failure_evidence if bench else ()), *current.evidence) if interesting else ()
         for name, value in bench.notes if bench else ():
-            self.log.write(Note(node=item.nodeid, name=name, value=value))
-        self.log.write(
-            Ended(
-                node=item.nodeid,
-                outcome=verdict.outcome,
-                reason=str(verdict.reason),
-                message=verdict.message,
-                expected=verdict.expected,
-                actual=verdict.actual,
-                evidence=evidence,
-                wall_s=time.monotonic() - current.began,
-                target_s=target_s,
-                cpu_s=cpu_s,
-                rss_bytes=rss_bytes,
-            )
+            self.log.write(self._secrets.hidden(Note(node=item.nodeid, name=name, value=value)))
+        ended = Ended(
+            node=item.nodeid,
+            outcome=verdict.outcome,
+            reason=str(verdict.reason),
+            message=verdict.message,
+            expected=verdict.expected,
+            actual=verdict.actual,
+            evidence=evidence,
+            wall_s=time.monotonic() - current.began,
+            target_s=target_s,
+            cpu_s=cpu_s,
+            rss_bytes=rss_bytes,
         )
+        self.log.write(self._secrets.hidden(ended))
 
     def pytest_sessionfinish(self) -> None:
         """Write the last event, unless the worker was interrupted."""
