@@ -105,7 +105,7 @@ def _read(path: Path) -> Executable:
             start = stream.read(256)
             if start.startswith(b"\x7fELF"):
                 return _elf(path, start, stream)
-    except (struct.error, OSError):
+    except (struct.error, IndexError, OSError):
         raise UsageError(f"{path} is not a program", why="its ELF header is cut off or damaged") from None
     if start.startswith(b"#!"):
         return _script(path, start)
