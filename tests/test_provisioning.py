@@ -107,14 +107,19 @@ def script(folder: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("echo; echo ' mine 1.2 '; echo more", "mine 1.2"),
-        ("echo mine 1.3 >&2", "mine 1.3"),
-        (r"printf '\033[1mmine\033[0m\a 1.4\n'", "mine 1.4"),
+        ("echo; echo ' mine 1.2 '; echo more", "1.2"),
+        ("echo mine 1.3 >&2", "1.3"),
+        (r"printf '\033[1mmine\033[0m\a 1.4\n'", "1.4"),
+        (r"printf '\033[1mmine\033[0m\a four\n'", "mine four"),
+        ("echo tini version 0.19.0 - git.de40ad0", "0.19.0"),
+        ("echo runc version 1.1.5+ds1, built today", "1.1.5+ds1"),
+        ("echo mine v2.0-rc.1 '(linked with libc 2.36)'", "2.0-rc.1"),
+        ("echo mine 7", "mine 7"),
         ("echo mine 1.2; exit 1", UNKNOWN),
         ("exit 0", UNKNOWN),
     ],
 )
-def test_version_is_the_first_line(tmp_path: Path, text: str, expected: str) -> None:
+def test_version_is_that_of_the_first_line(tmp_path: Path, text: str, expected: str) -> None:
     """Standard output before error output, without control characters; a failure is unknown."""
     assert version([script(tmp_path, f"#!/bin/sh\n{text}\n")]) == expected
 

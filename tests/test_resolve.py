@@ -150,7 +150,7 @@ def test_version_is_asked_of_the_staged_program(world: World) -> None:
     targets, _ = world.resolve()
     if one(targets, "reference").version == "unknown":
         pytest.skip("no PID namespace can be made here")
-    assert one(targets, "reference+g").version == "reference 1.0"
+    assert one(targets, "reference+g").version == "1.0"
     assert one(targets, "control:none").version == "unknown"
 
 

@@ -13,6 +13,7 @@ DEADLINE_S = 5.0
 
 _OUTPUT_BYTES = 4096
 _LINE_LENGTH = 200
+_NUMBER = re.compile(r"(?<![\w.])v?(\d+(?:\.\d+)+[^\s,;()]*)")
 # A program under test may signal every process it can reach, whatever its arguments are.
 _WALLS = {
     True: ("unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"),
@@ -29,7 +30,9 @@ def version(
     root: bool | None = None,
     run: Run = run,
 ) -> str:
-    """Return the first line that ``argv`` prints (stdout before stderr), or ``unknown`` if it fails or hangs.
+    """Return the version in the first line that ``argv`` prints (stdout before stderr); ``unknown`` where it hangs.
+
+    That is its first word such as ``0.19.0`` or ``1.1.5+ds1``; the whole line where there is none.
 
     It runs in its own session and PID namespace with an empty environment beside ``environment``, and everything
     it started is gone afterwards. Where no such namespace can be made it is not run.
@@ -40,7 +43,9 @@ def version(
     words = ("env", "-i", *(f"{name}={value}" for name, value in variables.items()), *argv)
     walled = (*_WALLS[as_root], *(_ROOT_BOUNDS if as_root else ()), *words)
     done = run(walled, deadline_s=deadline_s, output_bytes=_OUTPUT_BYTES)
-    return _first_line(done.stdout) or _first_line(done.stderr) or UNKNOWN if done.ok else UNKNOWN
+    line = _first_line(done.stdout) or _first_line(done.stderr)
+    number = _NUMBER.search(line)
+    return (number[1] if number else line) or UNKNOWN if done.ok else UNKNOWN
 
 
 def _first_line(text: str) -> str:
