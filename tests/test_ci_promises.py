@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from suites.catalog import ENVIRONMENTS, Environment
+from suites.framework.build import availability
 from suites.framework.errors import ExitCode
 from suites.framework.facts import Fact
 from suites.framework.probes import PROBES
@@ -112,5 +113,6 @@ def test_every_fact_of_this_machine_is_promised_and_no_other(public: Path) -> No
     machine = {finding.fact for finding in run.record().findings if finding.present} - set(PROBES)
     if probe_packages(Packages(Cache(public / "cache"), offline=False)).present:
         machine.add(Fact.PACKAGES)
+    machine |= {finding.fact for finding in availability.findings() if finding.present}
     assert inside == {name: promised(name) & set(PROBES) for name in NAMES}
     assert machine == {fact for fact, _ in lines()} - set(PROBES)

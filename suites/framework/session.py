@@ -13,6 +13,7 @@ from typing import TextIO
 from suites.catalog import SUITES, Environment, Place
 from suites.framework import cleanup, codec, delivery, framework_log
 from suites.framework.bench import EVIDENCE
+from suites.framework.build import availability
 from suites.framework.errors import InfrastructureError
 from suites.framework.events import EventLog
 from suites.framework.facts import Finding
@@ -137,7 +138,8 @@ class Session:
     def _preflight(self, site: Site) -> tuple[Finding, ...]:
         """Run the preflight phase; return the findings inside the environment."""
         with EventLog(self.run.events(self.here.name, PREFLIGHT, "launcher")) as own:
-            self._keep_promises(own, (*site.around.findings, site.found.compiler))
+            tools = availability.findings(self.options.promises)
+            self._keep_promises(own, (*site.around.findings, site.found.compiler, *tools))
             hands = Phase(site=site, name=PREFLIGHT, folders=("suites/preflight",), events=own).execute()
         notes = [record.event for record in hands.records if isinstance(record.event, Note)]
         findings = tuple(codec.decode(Finding, note.value) for note in notes if note.name == "finding")

@@ -25,7 +25,7 @@ def versions(
     findings = []
     needed = tool.needs(directory)
     for probe in dict.fromkeys((*needed, *tool.also)):
-        finding = _ask(probe, directory, builder, environment, run)
+        finding = ask(probe, directory, builder, environment, run)
         if finding.present:
             found[probe.argv[0]] = finding.detail
         if probe in needed:
@@ -38,7 +38,8 @@ def first_missing(findings: Sequence[Finding]) -> Missing | None:
     return next((finding.missing for finding in findings if finding.missing), None)
 
 
-def _ask(probe: Probe, directory: Path, builder: Builder, environment: Mapping[str, str], run: Run) -> Finding:
+def ask(probe: Probe, directory: Path, builder: Builder, environment: Mapping[str, str], run: Run) -> Finding:
+    """Return whether a program works for the builder in a directory: it prints its version."""
     name = probe.argv[0]
     shown = " ".join(probe.argv)
     place = shutil.which(name, path=environment["PATH"])

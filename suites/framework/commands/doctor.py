@@ -15,6 +15,7 @@ from rich.table import Table
 
 from suites.catalog import ENVIRONMENTS, Environment, Mode
 from suites.framework import cases as case_list
+from suites.framework.build import availability
 from suites.framework.cases import Case
 from suites.framework.errors import CannotRunError, ExitCode, SeatrialError
 from suites.framework.facts import Fact, Finding
@@ -58,7 +59,7 @@ def doctor(options: Options) -> ExitCode:
         run = RunDirectory.create(Path(folder), argv=options.words)
         seen = {here.name: examine(options, here, run, found) for here in ENVIRONMENTS}
     packages = probe_packages(Packages(Cache(options.cache), offline=options.offline))
-    show(seen, (found.compiler, packages), case_list.load(CHECKOUT))
+    show(seen, (found.compiler, packages, *availability.findings()), case_list.load(CHECKOUT))
     if options.targets:
         return show_targets(found, seen)
     return ExitCode.GREEN if any(not one.refusal for one in seen.values()) else ExitCode.CANNOT_RUN
@@ -99,6 +100,10 @@ def unlocked(fact: Fact, cases: Sequence[Case]) -> str:
         return "targets that are not installed"
     if fact is Fact.COMPILER:
         return "the fast payload"
+    if fact in availability.FACTS:
+        return "builds"
+    if fact is Fact.SHARED_LIBRARIES:
+        return "each target by itself"
     if fact is Fact.PROC_CHILDREN:
         return f"all {len(cases)}"
     whole = [case for case in cases if fact in case.requires]
