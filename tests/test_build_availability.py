@@ -29,7 +29,7 @@ def everything_is_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_tool_needs_all_of_its_programs() -> None:
-    """cargo without rustc builds nothing; one finding a tool."""
+    """Cargo without rustc builds nothing; one finding a tool."""
     _, run = answering("cargo", "go", "make")
     found = {finding.fact: finding for finding in availability.findings(run=run)}
     assert set(availability.FACTS) == set(found)
