@@ -51,6 +51,23 @@ def test_a_tree_is_one_sum(tree: subprocess.Popen[bytes]) -> None:
     assert found.cpu_s > 0
 
 
+def test_one_look_serves_all_steps(tmp_path: Path) -> None:
+    """However many are measured, /proc is read once; who is below whom is told by the parents, even in a circle."""
+    looks = []
+
+    def scan() -> dict[int, tuple[int, int, int]]:
+        looks.append(1)
+        return {2: (1, 100, 1), 3: (2, 200, 2), 4: (3, 0, 4), 7: (1, 1, 1), 8: (9, 5, 0), 9: (8, 5, 0)}
+
+    with MetricsFile(tmp_path / "test.jsonl") as file:
+        sampler = Sampler(file, scan=scan)
+        for step, pid in (("a", 2), ("b", 3), ("gone", 5), ("circle", 8)):
+            sampler.watch(step, pid)
+        sampler.tick()
+    found = [(sample.step, sample.processes) for sample in read(tmp_path).samples]
+    assert ([1], [("a", 3), ("b", 2), ("circle", 2)]) == (looks, found)
+
+
 def test_what_is_gone_uses_nothing() -> None:
     """A process that has ended and was reaped is no error."""
     done = subprocess.Popen(["true"])

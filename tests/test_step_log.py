@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,18 @@ def test_a_full_disk_stops_nobody(tmp_path: Path) -> None:
         log.write(b"lost\n")
         assert "lost" == log.tail()
         log._head = head
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+def test_a_log_that_may_not_grow_is_closed_in_peace(tmp_path: Path, size: int) -> None:
+    """Nothing is left in a buffer whose writing fails at the end; what fitted is there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = CappedLog(tmp_path / "log", limit=4000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        for _ in range(6000 // size + 1):
+            log.write(b"x" * size)
+        log.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert b"x" * 1000 == (tmp_path / "log").read_bytes()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from suites.framework.hooks import NO_HOOKS, Hooks
 from suites.framework.hookspecs import HookStep, hookimpl
 from suites.framework.model import Ended, Outcome, Reason
 from suites.framework.sampler import MetricsFile
-from suites.framework.steps import runner
+from suites.framework.steps import barrier, runner
 from suites.framework.steps.runner import Runner
 from suites.framework.steps.step import Step, StepEnd, StepLimits
 
@@ -143,6 +147,99 @@ def test_a_limit_ends_everything(bench: Bench, script: str, limits: dict[str, An
     assert () == proc.children(os.getpid())
 
 
+def test_the_log_has_what_the_command_wrote(bench: Bench) -> None:
+    """Up to the limit that ends it, and nothing of those who end it."""
+    bench.run("echo started; exec sleep 1000", silence_s=0.3)
+    assert "started\n" == bench.log
+
+
+def test_a_command_gets_the_ordinary_signals(bench: Bench) -> None:
+    """None is ignored or blocked: a pipe whose reader went away ends its writer in silence (signal(7))."""
+    bench.run("grep -E 'SigBlk|SigIgn' /proc/self/status; yes | head -n 1")
+    masks = [int(line.split()[1], 16) for line in bench.log.splitlines()[:2]]
+    assert [0, 0] == [mask & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGINT - 1) for mask in masks]
+    assert ["y"] == bench.log.splitlines()[2:]
+
+
+DAEMON = "exec 9>alive; setsid sh -c 'trap \"\" TERM; echo up >&9; exec sleep 1000' & sleep 1000"
+"""Leaves its session, is deaf, and holds the writing end of `Alive`."""
+
+
+class Alive:
+    """A named pipe that tells whether anybody lives who inherited its other end, wherever he was adopted."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make it in the step's folder."""
+        os.mkfifo(folder / "alive")
+        self.fd = os.open(folder / "alive", os.O_RDONLY | os.O_NONBLOCK)
+
+    def await_one(self) -> None:
+        """Return when somebody has said that he is up."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        assert poll.poll(20_000), "nobody came up"
+
+    @property
+    def nobody(self) -> bool:
+        """Return whether somebody was there and all have ended."""
+        assert os.read(self.fd, 64) == b"up\n"
+        try:
+            return os.read(self.fd, 64) == b""
+        except BlockingIOError:
+            return False
+
+
+@pytest.fixture
+def alive(tmp_path: Path) -> Iterator[Alive]:
+    """Return a pipe in the bench's folder."""
+    pipe = Alive(tmp_path)
+    yield pipe
+    os.close(pipe.fd)
+
+
+@pytest.fixture(params=["wall", "no wall"])
+def bare(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the cgroup away, whose removal kills everything too, and the wall the second time."""
+    monkeypatch.setattr(runner._Attempt, "_cgroup", lambda *_: None)
+    if request.param == "no wall":
+        monkeypatch.setattr(barrier, "walled", lambda _: False)
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_limit_ends_daemons_without_a_cgroup(bench: Bench, alive: Alive) -> None:
+    """Whoever left the session and is deaf to TERM ends as well."""
+    assert Reason.SILENCE is bench.run(DAEMON, silence_s=1.0).reason
+    assert alive.nobody
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("delay_s", [0.0, 0.1])
+def test_ctrl_c_ends_the_step(tmp_path: Path, alive: Alive, delay_s: float) -> None:
+    """In a hook or later: nothing of the step lives, its node says interrupted, and the interruption goes on."""
+    bench = Bench(tmp_path, Hooks([Interrupting(alive, delay_s)]))
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(DAEMON)
+    assert (Outcome.ERRORED, "interrupted") == (bench.ended.outcome, bench.ended.reason)
+    assert alive.nobody
+
+
+class Interrupting:
+    """A plugin that interrupts the launcher when the step is up."""
+
+    def __init__(self, alive: Alive, delay_s: float) -> None:
+        """Take what tells that it is up, and how much later the interruption comes; 0 is within the hook."""
+        self.alive, self.delay_s = alive, delay_s
+
+    @hookimpl
+    def seatrial_during(self) -> None:
+        """Interrupt."""
+        self.alive.await_one()
+        if not self.delay_s:
+            raise KeyboardInterrupt
+        main = threading.get_ident()
+        threading.Timer(self.delay_s, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+
+
 def test_output_is_no_silence(bench: Bench) -> None:
     """The clock of silence starts again with every byte."""
     script = "import time\nfor _ in range(8): print('.', flush=True); time.sleep(0.1)"
@@ -153,7 +250,7 @@ def test_output_is_no_silence(bench: Bench) -> None:
 def test_daemons_end_with_the_step(bench: Bench, monkeypatch: pytest.MonkeyPatch, walled: bool) -> None:
     """What a build leaves in the background neither delays it nor survives it, with a wall and without."""
     if not walled:
-        monkeypatch.setattr(runner, "_walled", lambda _: False)
+        monkeypatch.setattr(barrier, "walled", lambda _: False)
     began = time.monotonic()
     assert bench.run("setsid sh -c 'sleep 1000 & sleep 1000' >&2 & exit 0").ok
     assert time.monotonic() - began < 10
@@ -185,6 +282,62 @@ def test_a_damaged_program_is_not_started(bench: Bench) -> None:
     assert "Exec format error" in end.detail
 
 
+def test_a_program_is_found_from_its_folder(bench: Bench) -> None:
+    """``./build.sh`` is meant where the step runs, not where the launcher does."""
+    (bench.folder / "below").mkdir()
+    (bench.folder / "below" / "build.sh").write_text("#!/bin/sh\necho built\n")
+    (bench.folder / "below" / "build.sh").chmod(0o755)
+    assert bench.run(["./build.sh"], cwd=bench.folder / "below").ok
+    assert "built\n" == bench.log
+
+
+@AS_ROOT
+def test_a_program_that_the_user_may_not_execute_is_not_started(bench: Bench) -> None:
+    """Execution itself happens without root's rights."""
+    (bench.folder / "program").write_text("#!/bin/sh\n")
+    (bench.folder / "program").chmod(0o700)
+    end = bench.run([str(bench.folder / "program")], user=NOBODY)
+    assert Reason.NOT_STARTED is end.reason, end
+    assert "Permission denied" in end.detail
+
+
+def test_a_wall_that_fails_is_no_failure_of_the_target(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends before the command was executed makes the step errored."""
+    monkeypatch.setattr(barrier, "walled", lambda _: True)
+    monkeypatch.setattr(barrier, "_wall", lambda _: ["/bin/false"])
+    end = bench.run("exit 0")
+    assert (Reason.NOT_STARTED, Outcome.ERRORED) == (end.reason, bench.ended.outcome), end
+
+
+def test_a_low_hard_limit_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not raise it builds with what there is."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    assert bench.run("ulimit -n").ok
+    assert "64\n" == bench.log
+
+
+@pytest.mark.parametrize("walled", [True, False])
+def test_memory_is_limited_without_a_cgroup(bench: Bench, monkeypatch: pytest.MonkeyPatch, walled: bool) -> None:
+    """By measuring all processes of the step together."""
+    monkeypatch.setattr(runner._Attempt, "_cgroup", lambda *_: None)
+    if not walled:
+        monkeypatch.setattr(barrier, "walled", lambda _: False)
+    eater = f"{sys.executable} -c 'import time; kept = bytearray(60 << 20); time.sleep(1000)'"
+    end = bench.run(f"{eater} & {eater} & wait", memory_bytes=100 << 20, time_s=30)
+    assert (Reason.OOM, Outcome.FAILED) == (end.reason, bench.ended.outcome), end
+    assert () == proc.children(os.getpid())
+
+
+@pytest.mark.parametrize("walled", [True, False])
+def test_processes_are_limited_without_a_cgroup(bench: Bench, monkeypatch: pytest.MonkeyPatch, walled: bool) -> None:
+    """Those of an ordinary user, with a wall and without."""
+    monkeypatch.setattr(runner._Attempt, "_cgroup", lambda *_: None)
+    if not walled:
+        monkeypatch.setattr(barrier, "walled", lambda _: False)
+    end = bench.run("for i in $(seq 60); do sleep 1000 & done", user=NOBODY, processes=20, time_s=30)
+    assert "fork" in end.tail.lower(), end
+
+
 @AS_ROOT
 def test_another_user_builds(bench: Bench) -> None:
     """Root gives its rights away, groups included; the limit of open files is set."""
@@ -192,7 +345,12 @@ def test_another_user_builds(bench: Bench) -> None:
     for folder in bench.folder.parents[:3]:
         if folder.stat().st_uid == 0 and folder != Path("/tmp"):
             folder.chmod(0o755)
-    end = bench.run("id -u; id -G; ulimit -n", user=NOBODY, open_files=77)
+    groups = os.getgroups()
+    os.setgroups([*groups, 4])
+    try:
+        end = bench.run("id -u; id -G; ulimit -n", user=NOBODY, open_files=77)
+    finally:
+        os.setgroups(groups)
     assert (True, ["65534", "65534", "77"]) == (end.ok, bench.log.split()), end
 
 
@@ -229,7 +387,8 @@ def test_a_flood_is_drained_and_capped(bench: Bench) -> None:
 
 def test_a_step_is_measured(bench: Bench) -> None:
     """Samples while it runs, and one total."""
-    bench.run([sys.executable, "-c", "import time; end = time.time() + 1.2\nwhile time.time() < end: pass"])
+    busy = "import time; end = time.time() + 1.2\nwhile time.time() < end or time.process_time() < 0.6: pass"
+    bench.run([sys.executable, "-c", busy])
     lines = [json.loads(line) for line in (bench.folder / "metrics.jsonl").read_text().splitlines()]
     assert ["sample", "sample", "total"] == [line["metric"] for line in lines][-3:]
     assert 0.5 < lines[-1]["cpu_s"] <= lines[-1]["wall_s"]
@@ -291,9 +450,12 @@ import sys
 from pathlib import Path
 from suites.framework.events import EventLog
 from suites.framework.sampler import MetricsFile
+from suites.framework.steps import barrier
 from suites.framework.steps.runner import Runner
 from suites.framework.steps.step import Step
 folder = Path(sys.argv[1])
+if sys.argv[2] == "False":
+    barrier.walled = lambda _: False
 step = Step(name="s", title="t", target="x", argv=["/bin/sh", "-c", "echo $PPID; setsid sleep 1000 & sleep 1000"],
             cwd=folder, environment={"PATH": "/usr/bin:/bin"})
 with MetricsFile(folder / "metrics.jsonl") as metrics:
@@ -301,12 +463,13 @@ with MetricsFile(folder / "metrics.jsonl") as metrics:
 """
 
 
-def test_a_killed_launcher_takes_the_step_along(bench: Bench) -> None:
-    """The kernel ends what runs behind the wall; what was measured until then is on disk."""
-    if not runner._walled(os.geteuid()):
+@pytest.mark.parametrize("walled", [True, False])
+def test_a_killed_launcher_takes_the_step_along(bench: Bench, walled: bool) -> None:
+    """The kernel ends what runs behind the wall, the warden what has none; what was measured is on disk."""
+    if walled and not barrier.walled(os.geteuid()):
         pytest.skip("no wall here: user namespaces are missing")
     launcher = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(bench.folder)], env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", KILLED, str(bench.folder), str(walled)], env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     end = time.monotonic() + 20
     metrics = bench.folder / "metrics.jsonl"

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from suites.framework import codec, proc
+from suites.framework import codec
 from suites.framework.model import METRICS, Sample, Total
 
 INTERVAL_S = 0.5
@@ -63,15 +63,58 @@ class Use:
     processes: int
 
 
+Row = tuple[int, int, int]
+"""Of one process: its parent, its clock ticks (of its reaped children too) and its resident pages."""
+
+
+def scan() -> dict[int, Row]:
+    """Return all processes of the machine, by number: one look at /proc serves every step (proc_pid_stat(5))."""
+    rows = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (fields := _fields(name)):
+            rows[int(name)] = (int(fields[1]), sum(map(int, fields[11:15])), int(fields[21]))
+    return rows
+
+
+def _fields(name: str) -> list[bytes]:
+    """Return what stands behind the name, from the state on; nothing of a process that is gone."""
+    with suppress(OSError):
+        fd = os.open(f"/proc/{name}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 4096).rpartition(b")")[2].split()
+        finally:
+            os.close(fd)
+    return []
+
+
 def use(pid: int) -> Use | None:
     """Return what a process and its descendants use, None when it is gone."""
-    stats = [found for number in (pid, *proc.descendants(pid)) if (found := proc.stat(number))]
-    if not stats:
-        return None
+    return _uses([pid], scan())[pid]
+
+
+def _uses(pids: Collection[int], rows: Mapping[int, Row]) -> dict[int, Use | None]:
+    """Return what each of some processes uses, its descendants included."""
+    below: dict[int, list[int]] = {}
+    for pid, (parent, _, _) in rows.items():
+        below.setdefault(parent, []).append(pid)
+    return {pid: _sum([rows[number] for number in _tree(pid, below)]) if pid in rows else None for pid in pids}
+
+
+def _tree(pid: int, below: Mapping[int, list[int]]) -> set[int]:
+    """Return a process and its descendants; a set, for what is read while processes die may even be a circle."""
+    found, new = set[int](), [pid]
+    while new:
+        if (number := new.pop()) not in found:
+            found.add(number)
+            new += below.get(number, ())
+    return found
+
+
+def _sum(rows: Collection[Row]) -> Use:
     return Use(
-        cpu_s=sum(found.cpu for found in stats) * _TICK_S,
-        rss_bytes=sum(found.pages for found in stats) * _PAGE_BYTES,
-        processes=len(stats),
+        cpu_s=sum(ticks for _, ticks, _ in rows) * _TICK_S,
+        rss_bytes=sum(pages for _, _, pages in rows) * _PAGE_BYTES,
+        processes=len(rows),
     )
 
 
@@ -91,9 +134,10 @@ class Sampler:
         interval_s: float = INTERVAL_S,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        scan: Callable[[], Mapping[int, Row]] = scan,
     ) -> None:
         """Take the file; times in it are Unix seconds advanced by the monotonic clock, as those of the events."""
-        self._metrics, self._interval_s, self._clock = metrics, interval_s, clock
+        self._metrics, self._interval_s, self._clock, self._scan = metrics, interval_s, clock, scan
         self._epoch = now() - clock()
         self._due = clock()
         self._watched: dict[str, _Watched] = {}
@@ -104,11 +148,12 @@ class Sampler:
 
     def tick(self) -> None:
         """Measure, if it is time to."""
-        if self._clock() < self._due:
+        if self._clock() < self._due or not self._watched:
             return
         self._due = self._clock() + self._interval_s
+        uses = _uses([watched.pid for watched in self._watched.values()], self._scan())
         for step, watched in self._watched.items():
-            if found := use(watched.pid):
+            if found := uses[watched.pid]:
                 self._metrics.write(Sample(t=self.t, step=step, node=watched.node(), **codec.encode(found)))
 
     def end(self, step: str, *, wall_s: float, cpu_s: float, rss_bytes: int, source: str = "wait4") -> None:

@@ -14,13 +14,16 @@ TAIL_LINES = 40
 
 
 class CappedLog:
-    """Keeps the first and the last half of `limit` bytes; what is between is counted in a line of its own."""
+    """Keeps the first and the last half of `limit` bytes; what is between is counted in a line of its own.
+
+    Nothing is buffered: on a full disk bytes are lost when they are written, and closing raises nothing.
+    """
 
     def __init__(self, path: Path, *, limit: int = LIMIT_BYTES) -> None:
         """Open the log; its end is kept in a file without a name until it is closed."""
         self.path, self._half = path, limit // 2
         self._head = path.open("ab", buffering=0)
-        self._ring = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed with this
+        self._ring = tempfile.TemporaryFile(dir=path.parent, buffering=0)  # noqa: SIM115 - closed with this
         self._room = max(0, self._half - self._head.tell())
         self._later = 0
         self._last = b""
@@ -44,9 +47,9 @@ class CappedLog:
             place = self._later % self._half
             part = rest[: self._half - place]
             self._ring.seek(place)
-            self._ring.write(part)
-            self._later += len(part)
-            rest = rest[len(part) :]
+            written = self._ring.write(part)
+            self._later += written
+            rest = rest[written:]
 
     def tail(self, lines: int = TAIL_LINES) -> str:
         """Return the last lines."""

@@ -8,33 +8,35 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from suites.framework import proc
-from suites.framework.cleanup import signal_process
-from suites.framework.environments import wall
+from suites.framework.cleanup import await_death, signal_process
 from suites.framework.environments.driver import signal_name
-from suites.framework.environments.probe import wall_finding
 from suites.framework.environments.run_cgroup import RunCgroup
 from suites.framework.events import EventLog
+from suites.framework.facts import Fact
 from suites.framework.hooks import NO_HOOKS, Hooks
 from suites.framework.hookspecs import HookStep
 from suites.framework.keeper import Keeper
 from suites.framework.model import Ended, Evidence, Limits, Outcome, Planned, Reason, Started
 from suites.framework.sampler import INTERVAL_S, MetricsFile, Sampler
+from suites.framework.steps import barrier
 from suites.framework.steps.log import CappedLog
+from suites.framework.steps.memory import MemoryWatch
 from suites.framework.steps.step import Step, StepEnd
 
 _CHUNK = 1 << 16
 _FULL_BYTES = 1 << 16
 """A file system with less room than this is full."""
-_WARDEN = Path(__file__).with_name("warden.py")
+_WARDEN_S = 2.0
+"""How long a warden may take to end what is below it; a build of the same user could have stopped it."""
+_LEFT = 16
+"""Chunks that a full pipe holds at most."""
 _ERRORS = (Reason.HOOK, Reason.NOT_STARTED, Reason.DISK_FULL, Reason.INTERRUPTED)
 """What says nothing about the target: such a step is errored, any other bad end has failed."""
 
@@ -56,8 +58,8 @@ class Runner:
         """Run a step to its end or the end of its patience and return how it ended; nothing of it lives then.
 
         Behind a wall of namespaces where the machine gives one, hence also when this process is killed. Memory and
-        processes are limited by a cgroup, which only root can make. KeyboardInterrupt ends the step and is raised
-        again.
+        processes are limited by a cgroup, which only root can make; without one by RLIMIT_NPROC and by measuring.
+        KeyboardInterrupt ends the step and is raised again.
         """
         hooked = HookStep(kind="step", name=step.name, environment=self.environment, target=step.target, run=self.run)
         self._announce(step)
@@ -118,11 +120,6 @@ def _not_started(log: Path, reason: Reason, detail: str) -> StepEnd:
     return StepEnd(reason=reason, code=127, detail=detail, log=log, tail="", wall_s=0.0, cpu_s=0.0, rss_bytes=0)
 
 
-@cache
-def _walled(uid: int) -> bool:  # noqa: ARG001 - tests become somebody else
-    return wall_finding(None).present
-
-
 @dataclass(slots=True)
 class _Held:
     """A started command: its process, which is the wall's outermost program, and what came of it."""
@@ -136,9 +133,11 @@ class _Held:
     reason: Reason | None = None
 
     def end(self) -> None:
-        """Kill everything: behind a wall PID 1 of the namespace, else the session and all descendants."""
+        """Kill everything: behind a wall PID 1 of the namespace, else what the warden ends or we find below it."""
         inner = [pid for pid in proc.children(self.process.pid) if _is_init(pid)]
-        if inner and signal_process(inner[0], signal.SIGKILL, parent=self.process.pid):
+        if not (inner and signal_process(inner[0], signal.SIGKILL, parent=self.process.pid)):
+            os.kill(self.process.pid, signal.SIGTERM)
+        if not await_death([self.pidfd], deadline_s=_WARDEN_S):
             return
         for pid in proc.descendants(self.process.pid):
             with suppress(ProcessLookupError):
@@ -166,11 +165,16 @@ def _pipe(stack: ExitStack) -> tuple[int, int]:
 
 
 def _told(said: str, returned: int) -> tuple[int, str]:
-    """Return the exit code (negative for a signal) and why nothing was started, from the words of the warden."""
+    """Return the exit code (negative for a signal) and why nothing was started, from the words of the warden.
+
+    A warden that was not killed says something; without a word it is what stands before it that ended.
+    """
     word, _, number = said.partition(" ")
     if word == "error":
         return 127, os.strerror(int(number))
-    return (os.waitstatus_to_exitcode(int(word)), "") if word else (returned, "")
+    if word:
+        return os.waitstatus_to_exitcode(int(word)), ""
+    return returned, f"what limits it ended before, exit status {returned}" if 0 < returned < 128 else ""
 
 
 def _is_init(pid: int) -> bool:
@@ -203,9 +207,12 @@ class _Attempt:
             output = stack.enter_context(CappedLog(self.path))
             cgroup = self._cgroup(stack)
             held, streams = self._start(stack, cgroup)
-            during()
             try:
-                self._follow(held, streams, output)
+                during()
+                self._follow(held, streams, output, cgroup)
+            except BaseException:
+                held.end()
+                raise
             finally:
                 self.last = self._ended(held, streams, output, cgroup)
         return self.last
@@ -215,9 +222,10 @@ class _Attempt:
         if not self.step.cwd.is_dir():
             return f"its folder {self.step.cwd} does not exist"
         program = self.step.argv[0]
-        if shutil.which(program, path=self.step.environment.get("PATH", os.defpath)) is None:
-            return f"{program} cannot be executed" if "/" in program else f"{program} is not on PATH"
-        return ""
+        if "/" in program:
+            return "" if shutil.which(self.step.cwd / program) else f"{program} cannot be executed"
+        found = shutil.which(program, path=self.step.environment.get("PATH", os.defpath))
+        return "" if found else f"{program} is not on PATH"
 
     def _cgroup(self, stack: ExitStack) -> RunCgroup | None:
         if os.geteuid() != 0:
@@ -236,7 +244,7 @@ class _Attempt:
         report, telling = _pipe(stack)
         try:
             process = subprocess.Popen(
-                self._words(cgroup, telling),
+                barrier.words(self.step, cgroup=cgroup, report=telling, walled=barrier.walled(os.geteuid())),
                 stdin=subprocess.DEVNULL,
                 stdout=answer or writing,
                 stderr=writing,
@@ -257,40 +265,27 @@ class _Attempt:
             self.sampler.watch(self.step.name, process.pid)
         return _Held(process, pidfd, report, started=now, heard=now), [reading]
 
-    def _words(self, cgroup: RunCgroup | None, report: int) -> list[str]:
-        """Return the whole command line: tied to this process, limited, behind the wall, as the user."""
-        limits = self.step.limits
-        files = [wall.tool("prlimit"), f"--nofile={limits.open_files}", "--"]
-        front = wall.front(launcher=os.getpid(), processes=None, cgroups=cgroup.procs if cgroup else ())
-        warden = [sys.executable, "-I", "-S", str(_WARDEN), str(report), *self._become(), *self.step.argv]
-        if not _walled(os.geteuid()):
-            return [*front, *files, *warden]
-        barrier = wall.root_wall(user=None) if os.geteuid() == 0 else wall.user_wall(processes=None)
-        return [*front, *files, *barrier, *warden]
-
-    def _become(self) -> list[str]:
-        """Return the words that make the command another user's; the warden stays ours."""
-        if self.step.user is None or os.geteuid() != 0:
-            return []
-        user = self.step.user
-        return [wall.tool("setpriv"), "--reuid", str(user.uid), "--regid", str(user.gid), "--init-groups", "--"]
-
-    def _follow(self, held: _Held, streams: list[int], output: CappedLog) -> None:
+    def _follow(self, held: _Held, streams: list[int], output: CappedLog, cgroup: RunCgroup | None) -> None:
         """Copy the output until the command is over; end it when a limit is reached."""
-        try:
-            while not self._over(held, streams, output):
-                now, limits = time.monotonic(), self.step.limits
-                if held.reason is None and now - held.started > limits.time_s:
-                    held.reason = Reason.TIMEOUT
-                    held.end()
-                elif held.reason is None and now - held.heard > limits.silence_s:
-                    held.reason = Reason.SILENCE
-                    held.end()
-                if self.sampler:
-                    self.sampler.tick()
-        except BaseException:
-            held.end()
-            raise
+        limits = self.step.limits
+        memory = None if barrier.limited(cgroup, Fact.CGROUP_MEMORY) else MemoryWatch(limits.memory_bytes)
+        while not self._over(held, streams, output):
+            if held.reason is None and (reason := self._reached(held, memory)):
+                for fd in streams:
+                    self._rest(fd, held, output)
+                held.reason = reason
+                held.end()
+            if self.sampler:
+                self.sampler.tick()
+
+    def _reached(self, held: _Held, memory: MemoryWatch | None) -> Reason | None:
+        """Return which limit has been reached, if any."""
+        now, limits = time.monotonic(), self.step.limits
+        if now - held.started > limits.time_s:
+            return Reason.TIMEOUT
+        if now - held.heard > limits.silence_s:
+            return Reason.SILENCE
+        return Reason.OOM if memory and memory.exceeded(held.process.pid) else None
 
     def _over(self, held: _Held, streams: list[int], output: CappedLog) -> bool:
         """Wait a moment; return whether the command has ended."""
@@ -298,7 +293,9 @@ class _Attempt:
         for fd in (held.pidfd, *streams):
             poll.register(fd, select.POLLIN)
         limits, now = self.step.limits, time.monotonic()
-        left = min(INTERVAL_S, held.started + limits.time_s - now, held.heard + limits.silence_s - now)
+        left = min(held.started + limits.time_s - now, held.heard + limits.silence_s - now, INTERVAL_S)
+        if held.reason:
+            left = INTERVAL_S
         ready = [fd for fd, _ in poll.poll(max(0.0, left) * 1000 + 1)]
         for fd in ready:
             if fd in streams and not self._read(fd, held, output):
@@ -306,13 +303,17 @@ class _Attempt:
         return held.pidfd in ready
 
     def _read(self, fd: int, held: _Held, output: CappedLog) -> bool:
-        """Copy what is there; return whether more may come."""
+        """Copy what is there; return whether more may come.
+
+        What comes after a limit was reached is dropped: it is what unshare(1) says about the death of its child.
+        """
         try:
             data = os.read(fd, _CHUNK)
         except BlockingIOError:
             return True
         held.heard = time.monotonic()
-        output.write(data)
+        if held.reason is None:
+            output.write(data)
         return bool(data)
 
     def _ended(self, held: _Held, streams: list[int], output: CappedLog, cgroup: RunCgroup | None) -> StepEnd:
@@ -324,7 +325,7 @@ class _Attempt:
             self._rest(fd, held, output)
         code, trouble = _told(held.said(), held.process.returncode)
         reason, detail = self._judged(held, code, output.tail(), cgroup)
-        if trouble and held.reason is None:
+        if trouble and held.reason is None and reason is not Reason.OOM:
             reason, detail = Reason.NOT_STARTED, f"{self.step.argv[0]} cannot be executed: {trouble}"
         end = StepEnd(
             reason=reason,
@@ -341,10 +342,11 @@ class _Attempt:
         return end
 
     def _rest(self, fd: int, held: _Held, output: CappedLog) -> None:
+        """Copy what a pipe holds, and no more: someone may go on writing."""
         with suppress(BlockingIOError):
-            while data := os.read(fd, _CHUNK):
-                output.write(data)
-        held.heard = time.monotonic()
+            for _ in range(_LEFT):
+                if held.reason is None and (data := os.read(fd, _CHUNK)):
+                    output.write(data)
 
     def _judged(self, held: _Held, code: int, words: str, cgroup: RunCgroup | None) -> tuple[Reason | None, str]:
         limits = self.step.limits
@@ -352,9 +354,9 @@ class _Attempt:
             return Reason.TIMEOUT, f"ended after {limits.time_s:g} s, its limit"
         if held.reason is Reason.SILENCE:
             return Reason.SILENCE, f"ended after {limits.silence_s:g} s without output"
-        if code == 0:
+        if code == 0 and held.reason is None:
             return None, "exit status 0"
-        if cgroup and cgroup.memory_kills():
+        if held.reason or (cgroup and cgroup.memory_kills()):
             return Reason.OOM, f"killed: it needs more than {limits.memory_bytes} bytes of memory"
         ending = f"killed by {signal_name(-code)}" if code < 0 else f"exit status {code}"
         if self._full(words):
