@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGINT
 
 import pytest
 
@@ -13,6 +14,7 @@ from suites.framework.environments.engine import EngineError, connect
 from suites.framework.environments.image import Image, host_image
 from suites.framework.observation import Unmet
 from suites.framework.targets.contained import ContainedInit
+from suites.framework.terminal import INTERRUPT, Terminal
 from tests.contexts import TWIN, bench, context, target
 
 
@@ -97,6 +99,48 @@ def test_a_container_that_is_gone_cannot_be_stopped(made: Bench) -> None:
 def test_the_command_is_that_of_the_container(tmp_path: Path) -> None:
     """The words stand for programs inside, with the separator of the profile."""
     made = bench(tmp_path)
-    words = ContainedInit(made, target(argv=("{python}", "init"))).words(tmp_path / "c")
-    assert ["python3", "init", "--", "python3", *TWIN[1:], "agent", str(tmp_path / "c"), made.nonce] == words
+    contained = ContainedInit(made, target(argv=("{python}", "init")))
+    assert ["python3", "init", "--", "true", "{python}"] == contained.words(["true", "{python}"])
+    recorder = contained.recorder_words(tmp_path / "c")
+    assert ["python3", *TWIN[1:], "agent", str(tmp_path / "c"), made.nonce] == recorder
     made.settle()
+
+
+def test_options_reach_docker_run_and_the_code_comes_back(made: Bench) -> None:
+    """The container is what the options make of it, and its end by itself is told as docker wait does."""
+    with reference(made).run(options=("--user", "1000:1000")) as container:
+        assert 1000 == container.child.ready().uid
+        container.child.tell("exit 7")
+        assert "exit 7" == container.ended()
+
+
+def test_a_terminal_is_the_containers(made: Bench) -> None:
+    """With a terminal a key that is pressed there is a signal in the container."""
+    with Terminal() as terminal, reference(made).run(terminal=terminal) as container:
+        container.child.ready()
+        terminal.press(INTERRUPT)
+        assert SIGINT == container.child.next_signal()["number"]
+
+
+def test_a_command_of_the_image_runs_detached(made: Bench) -> None:
+    """Two containers of one test stand side by side; one without a recorder proves nothing."""
+    with reference(made).run(command=("sleep", "60")) as first, reference(made).run(command=("sleep", "60")) as second:
+        assert first.name != second.name
+        assert ("the container is running", None) == first.fate() == second.fate()
+        assert "exit 143" == first.stop(seconds=20)[0]
+        assert not made.proven
+
+
+def test_a_process_that_entered_is_heard_and_its_orphan_watched(made: Bench) -> None:
+    """What docker exec started records, and the end of what it left behind is told by its number inside."""
+    if missing := probes.docker_exec(made).missing:
+        pytest.skip(missing.reason)
+    with reference(made).run() as container:
+        container.child.ready()
+        entered = container.enter()
+        assert 0 == entered.ready().ppid
+        orphan, state = entered.fork("orphan")
+        assert 1 == orphan.reparented()
+        assert "reaped" == container.end_of(99999999)
+        orphan.tell("exit 0")
+        assert "reaped" == container.end_of(state.pid)

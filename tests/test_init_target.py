@@ -15,7 +15,7 @@ from suites.catalog import Mode, Privilege
 from suites.framework import proc
 from suites.framework.bench import Bench
 from suites.framework.errors import InfrastructureError
-from suites.framework.model import Call, InitCall, Reason
+from suites.framework.model import Call, InitCall, Profile, Reason
 from suites.framework.observation import Unmet
 from suites.framework.process import exited, killed
 from suites.framework.signals import names
@@ -213,15 +213,101 @@ def test_the_fastest_child_is_proof_enough(tmp_path: Path) -> None:
     assert () == made.settle()
 
 
+@walled()
+def test_descriptors_and_limits_are_taken_away(tmp_path: Path) -> None:
+    """What is left out is closed, what is limited is limited, and another program may become the init."""
+    reads = ("sh", "-c", 'exec 5</dev/null; ulimit -n 40; ulimit -v; exec "$@"', "sh")
+    start: dict[str, Any] = {"without": (0, 2), "limits": {"nofile": 50, "as": 1 << 32}, "through": reads}
+    with started(tmp_path, start=start) as run:
+        assert [1, 5, 7] == sorted(run.child.ready().fds)
+        assert [1, 7] == sorted(run.given)
+        assert b"%d" % (1 << 22) == run.output("stdout").strip()
+        text = Path(f"/proc/{run.pid}/limits").read_text()
+        assert ["40", "40"] == text.partition("Max open files")[2].split()[:2]
+
+
+@walled()
+def test_a_process_enters_from_outside(tmp_path: Path) -> None:
+    """What enters the namespace of PID 1 records there, and its parent is not inside."""
+    with started(tmp_path, Mode.PID1) as run:
+        inside = run.child.ready()
+        entered, state = run.enter()
+        assert (0, inside.pid_namespace) == (state.ppid, state.pid_namespace)
+        orphan, _ = entered.fork("orphan")
+        assert "the init" == run.who(orphan.reparented())
+        assert {"ready", "reparented"} <= {record.kind for record in run.child.history() if record["pid"] != 2}
+
+
+@walled()
+def test_what_a_terminal_shows_is_waited_for_piece_by_piece(tmp_path: Path) -> None:
+    """Each piece is found once, in order, and one that does not come is a timeout."""
+    with Terminal() as terminal, started(tmp_path, start={"terminal": terminal}) as run:
+        run.child.ready()
+        for text in ("one two", "three two"):
+            run.child.ask(f"write 1 {text.encode().hex()}")
+        assert ("one two", "three two") == (run.printed("two"), run.printed("two"))
+        run.init.seconds = 0.01
+        with pytest.raises(Unmet, match="'two' on the terminal"):
+            run.printed("two")
+
+
+@walled()
+def test_a_terminal_that_hangs_up_reaches_the_child(tmp_path: Path) -> None:
+    """Nothing of ours holds the terminal any more, so the kernel signals who is in its foreground."""
+    with Terminal() as terminal, started(tmp_path, start={"terminal": terminal}) as run:
+        run.child.ready()
+        assert "the child" == run.foreground(terminal)
+        run.hang_up(terminal)
+        assert signal.SIGHUP == run.child.next_signal()["number"]
+        with pytest.raises(Unmet, match="did not appear"):
+            run.printed("anything")
+
+
+@walled()
+def test_an_embedded_target_is_the_yardstick(tmp_path: Path) -> None:
+    """The reference, and no init at all, start beside any target, in the same mode."""
+    made = bench(tmp_path)
+    for mode in MODES:
+        init = Init(made, target(argv=("/bin/false",)), mode)
+        for name, below in {"reference": True, "control-none": False}.items():
+            with init.yardstick(name).start() as run:
+                assert below == (run.child.ready().pid != run.pid_inside)
+    assert () == made.settle()
+
+
+def test_a_limit_of_the_profile_is_a_budget(tmp_path: Path) -> None:
+    """What the profile does not limit has no budget."""
+    made = bench(tmp_path)
+    init = Init(made, target(profile=Profile(name="mine", limits={"rss_bytes": 4096})), Mode.PLAIN)
+    assert (4096, None) == (init.budget("rss_bytes"), init.budget("wakeups_per_s"))
+    made.settle()
+
+
 def test_calling_options_stand_where_the_profile_says(tmp_path: Path) -> None:
     """Adopting options in mode plain only, the test's own, then the separator and the command."""
     made = bench(tmp_path)
-    call = Call(init=InitCall(separator="--", subreaper=("-s",), graceful=("-T", "{seconds}s")))
+    rewrite, remap = ("-r", "{from}:{to}"), ("-e", "{code}")
+    init = InitCall(separator="--", subreaper=("-s",), graceful=("-T", "{seconds}s"), rewrite=rewrite, remap=remap)
+    call = Call(init=init)
     plain, pid1 = (Init(made, target(argv=("tini",), call=call), mode) for mode in MODES)
     assert ["tini", "-s", "-v", "--", "a", b"b"] == plain.command(["a", b"b"], options=["-v"])
     assert ["tini", "--", "a"] == plain.command(["a"], adopting=False) == pid1.command(["a"])
     assert ("-T", "1.5s") == plain.graceful(1.5)
+    assert ("-r", "15:0", "-e", "143") == (*plain.rewrite(15, 0), *plain.remap(143))
     made.settle()
+
+
+def test_an_init_is_called_with_exactly_the_words(tmp_path: Path) -> None:
+    """Nothing of the profile is put between; the streams are captured apart."""
+    made = bench(tmp_path)
+    call = Call(init=InitCall(separator="--", subreaper=("-s",)))
+    with Init(made, target(argv=("echo",), call=call), Mode.PLAIN).called("-x", "y") as run:
+        assert exited(0) == run.ended()
+        assert (b"-x y\n", b"") == (run.output("stdout"), run.output("stderr"))
+    made.settle()
+
+
+OPTIONS = ("rewrite", "remap", "help")
 
 
 @pytest.mark.parametrize(
@@ -229,6 +315,7 @@ def test_calling_options_stand_where_the_profile_says(tmp_path: Path) -> None:
     [
         (InitCall(), Mode.PLAIN, {"child", "adopts"}),
         (InitCall(delivery="group", graceful=("-T",)), Mode.PLAIN, {"group", "graceful", "adopts"}),
+        (InitCall(rewrite=("-r",), remap=("-e",), help=("-h",)), Mode.PID1, {"child", "adopts", *OPTIONS}),
         (InitCall(adopts=False), Mode.PLAIN, {"child"}),
         (InitCall(adopts=False), Mode.PID1, {"child", "adopts"}),
     ],

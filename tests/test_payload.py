@@ -212,6 +212,12 @@ def test_copy_and_write(payload: Payload) -> None:
             assert stdout.read() == b"\0\xff\n" + data
 
 
+def test_close(payload: Payload) -> None:
+    """A descriptor is closed on command; one that is not open is an error."""
+    with agent(payload, stdin=subprocess.DEVNULL) as run:
+        assert (run.ask("close 0"), run.ask("close 0")) == (0, -9)
+
+
 def test_channel_by_path(payload: Payload, public: Path) -> None:
     """Both kinds of process connect to a listening socket; that descriptor is close-on-exec and not in the state."""
     path = f"{public}/channel"

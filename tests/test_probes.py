@@ -58,6 +58,16 @@ def take_terminals() -> None:
     mount("-t", "tmpfs", "tmpfs", "/dev/pts")
 
 
+def take_nsenter() -> None:
+    """Put something that is no program in the place of nsenter."""
+    mount("--bind", os.devnull, os.path.realpath(probes.tool("nsenter")))
+
+
+def take_bash() -> None:
+    """Put something that is no program in the place of bash."""
+    mount("--bind", os.devnull, os.path.realpath(probes.tool("bash")))
+
+
 def take_cgroups() -> None:
     """Make every hierarchy read-only, in this mount namespace."""
     for folder in set(cgroups.memberships().values()):
@@ -94,6 +104,8 @@ PRESENT: dict[Fact, Callable[[], None]] = {
     Fact.CGROUP_MEMORY: nothing,
     Fact.OVERLAY: nothing,
     Fact.SETUID: nothing,
+    Fact.ENTER_NAMESPACE: nothing,
+    Fact.BASH: nothing,
 }
 """What must be prepared so that a fact holds behind the wall of root, on a machine that has it."""
 TAKEN: dict[str, tuple[Fact, Taken]] = {
@@ -117,16 +129,20 @@ TAKEN: dict[str, tuple[Fact, Taken]] = {
         Taken(take=forbid_user_namespaces, user=True, privilege=Privilege.ROOTLESS, says="No space left"),
     ),
     "no setuid": (Fact.SETUID, Taken(before=WITHOUT_SETUID, says="PermissionError")),
+    "nothing to enter": (Fact.ENTER_NAMESPACE, Taken(before=WITHOUT_ADMIN, says="unshare: Operation not permitted")),
+    "no nsenter": (Fact.ENTER_NAMESPACE, Taken(take=take_nsenter, says="nsenter: Permission denied")),
+    "no bash": (Fact.BASH, Taken(take=take_bash, says="bash: Permission denied")),
 }
 """Each way in which a fact is taken away."""
-ELSEWHERE = {Fact.CHILD_SUBREAPER, Fact.DOCKER_COMMAND}
+OF_DOCKER = {Fact.DOCKER_COMMAND, Fact.DOCKER_EXEC}
+ELSEWHERE = {Fact.CHILD_SUBREAPER, *OF_DOCKER}
 """Facts that are taken away in tests of their own."""
 
 
 def test_every_fact_is_taken_away() -> None:
     """No probe is without a test in which its fact holds and one in which it does not."""
     assert probes.PROBES.keys() == {fact for fact, _ in TAKEN.values()} | ELSEWHERE
-    assert probes.PROBES.keys() == PRESENT.keys() | {Fact.DOCKER_COMMAND}
+    assert probes.PROBES.keys() == PRESENT.keys() | OF_DOCKER
 
 
 @AS_ROOT
@@ -231,8 +247,10 @@ def look_for_docker(folder: Path, image: str, mounts: tuple[str, ...], take: str
     """Probe the docker command with an image, after something was taken away."""
     if take:
         mount("--bind", os.devnull, take)
-    found = probes.docker_command(bench(folder, image=image, image_mounts=mounts))
-    assert not (take and found.present), found
+    made = bench(folder, image=image, image_mounts=mounts)
+    found, entered = probes.docker_command(made), probes.docker_exec(made)
+    assert not (take and (found.present or entered.present)), (found, entered)
+    assert entered.present or "exec" in entered.detail or not found.present, entered
     return found
 
 
@@ -253,9 +271,10 @@ def test_the_docker_command_is_missing_without_its_engine(tmp_path: Path) -> Non
 
 def test_without_an_image_no_container_is_started(tmp_path: Path) -> None:
     """A run without image has no docker cases, and says what would give it one."""
-    found = probes.docker_command(bench(tmp_path))
-    assert (False, "no container image for this run") == (found.present, found.detail)
-    assert "Docker engine" in found.remedy
+    for probe, fact in ((probes.docker_command, Fact.DOCKER_COMMAND), (probes.docker_exec, Fact.DOCKER_EXEC)):
+        found = probe(bench(tmp_path))
+        assert (fact, False, "no container image for this run") == (found.fact, found.present, found.detail)
+        assert "Docker engine" in found.remedy
 
 
 def test_a_probe_whose_program_hangs_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +292,7 @@ def test_a_probe_whose_program_is_not_there_says_so(tmp_path: Path) -> None:
 def test_containers_do_not_probe_the_docker_command() -> None:
     """Inside a container there is no engine to talk to; everything else is probed everywhere."""
     assert set(probes.PROBES) == set(probes.applicable(Place.NATIVE))
-    assert set(probes.PROBES) - {Fact.DOCKER_COMMAND} == set(probes.applicable(Place.CONTAINER))
+    assert set(probes.PROBES) - OF_DOCKER == set(probes.applicable(Place.CONTAINER))
 
 
 def test_a_tool_is_named_even_where_it_is_not() -> None:

@@ -101,6 +101,10 @@ DEVIATION = '[[deviation]]\ncase = "A"\nobserved = "o"\nreason = "r"\n'
         pytest.param("[call.init]\nfence = 65", ["call.init.fence: 65", "1 to 64"], id="fence"),
         pytest.param("[call.init]\ndelivery = 'all'", ["child, group"], id="delivery"),
         pytest.param("[call.init]\ngraceful = ['-t']", ["graceful", "{seconds}"], id="graceful"),
+        pytest.param("[call.init]\nrewrite = ['-r', '{from}']", ["rewrite", "{to}"], id="rewrite"),
+        pytest.param("[call.init]\nremap = ['-e']", ["remap", "{code}"], id="remap"),
+        pytest.param("[call.init]\ntstp = 'stop'", ["tstp: 'stop'", "forwarded, stopped, ignored"], id="tstp"),
+        pytest.param("[call.init]\nusage = 0", ["usage: 0", "1 to 255"], id="usage"),
         pytest.param("[call.init]\nadopts = false\nsubreaper = ['-s']", ["contradicts subreaper"], id="adopts"),
         pytest.param('kinds = "init"', ["kinds: expected a list"], id="string-for-list"),
         pytest.param('kinds = ["disk"]', ["kinds[0]: 'disk' is not one of init"], id="unknown-kind"),
@@ -228,6 +232,14 @@ def test_catalogue_is_sound() -> None:
         control = catalogue[name].control
         assert control is not None
         assert {control.plain, control.pid1, control.docker} == {("*",)}
+
+
+def test_docker_init_is_tini() -> None:
+    """The same program under its other name is called in the same way and deviates in the same cases."""
+    catalogue = load_catalogue(CATALOGUE)
+    tini, same = catalogue["tini"], catalogue["docker-init"]
+    without_variants = [dataclasses.replace(found, variant=()) for found in tini.deviation if found.variant != ("g",)]
+    assert (tini.call, without_variants) == (same.call, list(same.deviation))
 
 
 def test_shipped_profiles_have_at_most_thirty_lines_beside_deviations() -> None:

@@ -53,6 +53,13 @@ def test_ctrl_c_reaches_the_foreground_group() -> None:
         assert killed(signal.SIGINT) == leader.wait(Deadline(SECONDS), Waiter())
 
 
+def test_a_new_size_is_seen_at_the_other_end() -> None:
+    """Rows and columns are those of the window."""
+    with Terminal() as terminal:
+        terminal.resize(33, 99)
+        assert os.terminal_size((99, 33)) == os.get_terminal_size(terminal.slave)
+
+
 def test_close_is_safe_to_repeat() -> None:
     """Everything can be given away twice."""
     terminal = Terminal()

@@ -239,6 +239,13 @@ def test_exit_codes_are_passed_on(launch: Launch) -> None:
     assert codes == [each.code() for each in started]
 
 
+def test_declared_successes_are_0(launch: Launch) -> None:
+    codes = {7: 7, 8: 0, 143: 0, 142: 142}
+    options = ("--success", "143", "--success", "8")
+    started = [launch("/bin/sh", "-c", f"exit {code}", options=options) for code in codes]
+    assert list(codes.values()) == [each.code() for each in started]
+
+
 def test_death_by_a_signal_is_128_and_its_number(launch: Launch) -> None:
     numbers = [1, 2, 3, 6, 9, 11, 15]
     started = [launch("/bin/sh", "-c", f"ulimit -c 0; kill -{number} $$") for number in numbers]
@@ -327,6 +334,13 @@ def test_another_session_is_not_signalled_with_the_group(record: Launch) -> None
     for number in (10, 64):
         launched.send(number)
         assert f"child {number}" == launched.line()
+
+
+def test_rewritten_signals_arrive_as_others_or_not_at_all(record: Launch) -> None:
+    launched = record(options=("--rewrite", "15:3", "--rewrite", "1:0"))
+    for sent, heard in {15: 3, 10: 10}.items():
+        launched.send(signal.SIGHUP, sent)
+        assert f"child {heard}" == launched.line()
 
 
 @pytest.mark.parametrize("ignored", ["", "HUP,USR2", "HUP,USR2,PIPE", "PIPE", "XFSZ,INT,QUIT,TTOU"])

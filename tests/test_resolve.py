@@ -105,7 +105,7 @@ def one(targets: tuple[Target, ...], name: str) -> Target:
 
 
 def test_without_words_everything_that_can_be_had(world: World) -> None:
-    """References, PATH, packages, each variant, controls last; what cannot be had is absent with the reason."""
+    """References, PATH, packages, each variant, controls last; what no package holds is not missed."""
     targets, absent = world.resolve()
     assert {target.name: str(target.role) for target in targets} == {
         "other": "target",
@@ -118,7 +118,12 @@ def test_without_words_everything_that_can_be_had(world: World) -> None:
         "control:python": "control",
     }
     assert [target.role for target in targets][-2:] == [Role.CONTROL, Role.CONTROL]
-    (bare,) = absent
+    assert absent == ()  # nobody asked for "bare", which no package holds
+
+
+def test_a_named_target_that_no_package_holds_is_absent(world: World) -> None:
+    """What a user asks for and does not have is missed, with the reason."""
+    _, (bare,) = world.resolve("bare")
     assert (bare.name, bare.missing.fact) == ("bare", Fact.PACKAGES)
     assert "bare is not on PATH" in bare.missing.reason
 

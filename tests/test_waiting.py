@@ -142,6 +142,21 @@ def test_a_stream_that_ends_during_a_wait_is_closed_and_forgotten(pipe: tuple[in
     os.close(never)
 
 
+def test_a_capture_that_is_removed_is_closed_and_drained_no_more(pipe: tuple[int, int]) -> None:
+    """A capture can be taken out twice, and what comes then stays where it is."""
+    reading, writing = pipe
+    waiter = Waiter()
+    kept = os.dup(reading)
+    capture = waiter.add(Capture(reading, title="out", limit=100))
+    for _ in range(2):
+        waiter.remove(capture)
+    assert -1 == capture.fd
+    os.write(writing, b"late")
+    assert () == waiter.wait((), Deadline(0))
+    assert (b"", b"late") == (capture.data, os.read(kept, 100))
+    os.close(kept)
+
+
 def test_ticks_come_until_the_deadline_and_at_least_once() -> None:
     """The first tick comes at once, even past the deadline; the last one after it."""
     assert 1 == len(list(ticks(Deadline(0.0))))

@@ -66,7 +66,7 @@ class Bench:
         self.launches: list[Launch] = []
         self.notes: list[tuple[str, Any]] = []
         self.failure_evidence: list[Evidence] = []
-        self._cleanups: list[Callable[[], None]] = []
+        self._cleanups: list[Callable[[], object]] = []
         self._census = leaks.Census(self.home, groups=self._groups(here), is_payload=self._is_payload)
 
     @staticmethod
@@ -79,7 +79,7 @@ class Bench:
         """Keep a measured value for the report; units stand in the name (``forwarding_s``)."""
         self.notes.append((name, value))
 
-    def own(self, cleanup: Callable[[], None]) -> None:
+    def own(self, cleanup: Callable[[], object]) -> None:
         """Call this when the test is over, last in first out."""
         self._cleanups.append(cleanup)
 

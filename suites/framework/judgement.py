@@ -13,6 +13,8 @@ from suites.framework.model import MISSING, Control, Deviation, Outcome, Reason
 from suites.framework.observation import Lacking, NotOffered, Unmet
 
 EVERY = "*"
+AS_ASKED = "as the case asks"
+"""What is observed of a case that passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,12 @@ def must_fail(control: Control | None, mode: str, cases: Sequence[str]) -> bool:
     return EVERY in declared or any(case in declared for case in cases)
 
 
+def concerning(deviation: Deviation, parameter: str) -> Deviation:
+    """Return the deviation with ``{parameter}`` replaced in what it says is observed."""
+    first, *others = (text.replace("{parameter}", parameter) for text in (deviation.observed, *deviation.or_observed))
+    return replace(deviation, observed=first, or_observed=tuple(others))
+
+
 def judge(seen: Sight | None, *, deviation: Deviation | None, control: Control | None, declared: bool) -> Verdict:
     """Return the verdict on a node that ran to its end.
 
@@ -117,11 +125,9 @@ def judge(seen: Sight | None, *, deviation: Deviation | None, control: Control |
             return Verdict(
                 outcome=Outcome.XPASSED, message="a control passed a case that it must fail", expected=control.reason
             )
-        if deviation is not None:
+        if deviation is not None and AS_ASKED not in deviation.or_observed:
             message = f"a known deviation went away: {deviation.reason}"
-            return Verdict(
-                outcome=Outcome.XPASSED, message=message, expected=deviation.observed, actual="as the case asks"
-            )
+            return Verdict(outcome=Outcome.XPASSED, message=message, expected=deviation.observed, actual=AS_ASKED)
         return Verdict(outcome=Outcome.PASSED)
     if not seen.blame:
         return Verdict(
@@ -133,11 +139,12 @@ def judge(seen: Sight | None, *, deviation: Deviation | None, control: Control |
         )
     if control is not None and declared:
         return _expected(seen, control.reason)
-    if deviation is not None and deviation.observed == seen.actual:
+    if deviation is not None and seen.actual in (deviation.observed, *deviation.or_observed):
         return _expected(seen, deviation.reason)
     message = seen.message
     if deviation is not None:
-        message += f" (the profile knows another deviation of this case: {deviation.observed})"
+        known = " or ".join((deviation.observed, *deviation.or_observed))
+        message += f" (the profile knows another deviation of this case: {known})"
     return Verdict(
         outcome=Outcome.FAILED, reason=seen.reason, message=message, expected=seen.expected, actual=seen.actual
     )

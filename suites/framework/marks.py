@@ -44,7 +44,7 @@ def requires(*facts: Fact) -> MarkDecorator:
 
 
 def offered(*words: str) -> MarkDecorator:
-    """Report a test as not offered where the profile lacks one of ``group``, ``child``, ``graceful``, ``adopts``."""
+    """Report a test as not offered where the profile lacks one of the words of `Init.offers`."""
     return pytest.mark.offered(*words)
 
 

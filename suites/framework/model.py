@@ -196,6 +196,8 @@ class Deviation:
     observed: str
     """The `actual` of the failure, literally; ``{parameter}`` stands for the node's parameter."""
     reason: str
+    or_observed: tuple[str, ...] = ()
+    """What else is seen where the target races with itself; ``as the case asks``: it may also pass."""
     source: str = ""
     environment: tuple[str, ...] = ()
     """Environments in which it holds; empty = all. Also the other scopes."""

@@ -13,7 +13,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +251,7 @@ class Worker:
             variant=target.variant,
         )
         if deviation is not None:
-            deviation = replace(deviation, observed=deviation.observed.replace("{parameter}", node.parameter))
+            deviation = judgement.concerning(deviation, node.parameter)
         control = target.profile.control
         declared = judgement.must_fail(control, pairing.mode, node.cases)
         return judgement.judge(seen, deviation=deviation, control=control, declared=declared)

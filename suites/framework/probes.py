@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from suites.catalog import Place, Privilege
@@ -58,26 +59,51 @@ def pid_namespace(bench: Bench) -> Finding:
     return _finding(Fact.PID_NAMESPACE, probe, trouble, remedy)
 
 
+def enter_namespace(bench: Bench) -> Finding:
+    """Enter the namespaces of a PID 1 that the worker has made."""
+    user = bench.privilege is Privilege.ROOTLESS
+    words = [*(["--user", "--preserve-credentials"] if user else []), "--mount", "--pid"]
+    try:
+        child = _launched(bench, [tool("sleep"), "60"], options=["--pid1", *(["--user"] if user else [])])
+    except NotLaunched as error:
+        trouble = str(error)
+    else:
+        trouble = _try(bench, [tool("nsenter"), f"--target={child.pid}", *words, "--", "true"])
+        child.kill()
+    remedy = "install nsenter (sudo apt-get install util-linux), and give the container CAP_SYS_ADMIN"
+    return _finding(Fact.ENTER_NAMESPACE, f"nsenter {' '.join(words)}", trouble, remedy)
+
+
+def bash(bench: Bench) -> Finding:
+    """Run bash."""
+    trouble = _try(bench, [tool("bash"), "--norc", "-c", '[ -n "$BASH_VERSION" ]'])
+    return _finding(Fact.BASH, "bash -c", trouble, "install bash: sudo apt-get install bash")
+
+
 def _launch(bench: Bench, *options: str, script: str) -> str:
     """Start a Python script through the payload's ``launch``; return what went wrong."""
-    null, waiter = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), Waiter()
-    words = [bench.python, "-I", "-S", "-c", script]
     try:
-        child = launch(
+        child = _launched(bench, [bench.python, "-I", "-S", "-c", script], options=options)
+    except NotLaunched as error:
+        return str(error)
+    status = child.wait(Deadline(PROBE_S), Waiter())
+    child.kill()
+    return "" if status == exited(0) else f"the program inside: {status or 'no end'}"
+
+
+def _launched(bench: Bench, words: Sequence[str], *, options: Sequence[str]) -> process.Child:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return launch(
             words,
             payload=bench.payload,
             options=options,
             environment=bench.environment,
             fds=dict.fromkeys((0, 1, 2), null),
-            waiter=waiter,
+            waiter=Waiter(),
         )
-    except NotLaunched as error:
-        return str(error)
     finally:
         os.close(null)
-    status = child.wait(Deadline(PROBE_S), waiter)
-    child.kill()
-    return "" if status == exited(0) else f"the program inside: {status or 'no end'}"
 
 
 def user_namespace(bench: Bench) -> Finding:
@@ -218,10 +244,24 @@ def docker_command(bench: Bench) -> Finding:
     return _finding(Fact.DOCKER_COMMAND, probe, trouble, remedy)
 
 
+def docker_exec(bench: Bench) -> Finding:
+    """Start a process in a running container; an engine that lacks capabilities of its own refuses that."""
+    image, probe = bench.context.image, "docker exec true"
+    if not image:
+        return replace(docker_command(bench), fact=Fact.DOCKER_EXEC, probe=probe)
+    docker, container = tool("docker"), f"seatrial-probe-{bench.nonce}"
+    run = ["run", "--detach", "--rm", "--name", container, *container_options(bench), image, "sleep", "60"]
+    trouble = _try(bench, [docker, *run]) or _try(bench, [docker, "exec", container, "true"])
+    _try(bench, [docker, "rm", "--force", container])
+    remedy = "run the Docker engine with all capabilities, on the machine itself"
+    return _finding(Fact.DOCKER_EXEC, probe, trouble, remedy)
+
+
 def container_options(bench: Bench) -> list[str]:
     """Return what every ``docker run`` of a case needs: the run's label, no network, the image's mounts."""
     context = bench.context
-    labels = ["--label", f"seatrial.run={context.run}", "--label", f"seatrial.environment={context.environment}"]
+    said = {"run": context.run, "environment": context.environment, "launcher": context.launcher}
+    labels = [word for name, value in said.items() for word in ("--label", f"seatrial.{name}={value}")]
     mounts = [word for path in bench.context.image_mounts for word in ("--volume", f"{path}:{path}:ro")]
     return ["--network", "none", *labels, *mounts]
 
@@ -237,11 +277,14 @@ PROBES: dict[Fact, Callable[[Bench], Finding]] = {
     Fact.CGROUP_MEMORY: limit_in("memory", "memory.limit_in_bytes", Fact.CGROUP_MEMORY),
     Fact.OVERLAY: overlay,
     Fact.SETUID: setuid,
+    Fact.ENTER_NAMESPACE: enter_namespace,
+    Fact.BASH: bash,
     Fact.DOCKER_COMMAND: docker_command,
+    Fact.DOCKER_EXEC: docker_exec,
 }
 """The facts of an environment, each with its probe."""
 
-NATIVE_ONLY = frozenset({Fact.DOCKER_COMMAND})
+NATIVE_ONLY = frozenset({Fact.DOCKER_COMMAND, Fact.DOCKER_EXEC})
 """Facts that make no sense inside a container."""
 
 

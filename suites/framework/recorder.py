@@ -214,6 +214,13 @@ class Recorder:
         """Return the new parent of an orphan, in its own pid namespace."""
         return int(self.next("reparented", what="the orphan re-parented")["ppid"])
 
+    def left(self, seconds: float) -> bool:
+        """Return whether the process has ended `seconds` from now at the latest: its end of the channel is closed."""
+        deadline = Deadline(seconds)
+        while not self.ended and self._advanced(deadline):
+            pass
+        return self.ended
+
     # -- commands
 
     def tell(self, command: str, *fds: int) -> None:
@@ -240,13 +247,18 @@ class Recorder:
     def fork(self, *flags: str) -> tuple[Recorder, State]:
         """Make the process fork a new recording one (flags ``orphan session group uid=N``); return it when ready."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        forked = Recorder(
-            ours, nonce=self.nonce, waiter=self._waiter, seconds=self.seconds, supervisor=self._supervisor
-        )
-        self._forks.append(forked)
+        forked = self.beside(ours)
         with theirs:
             self.ask(" ".join(("fork", *flags)), theirs.fileno())
         return forked, forked.ready()
+
+    def beside(self, channel: socket.socket) -> Recorder:
+        """Return a recorder over another channel, of a process that lives and ends with this one's supervisor."""
+        recorder = Recorder(
+            channel, nonce=self.nonce, waiter=self._waiter, seconds=self.seconds, supervisor=self._supervisor
+        )
+        self._forks.append(recorder)
+        return recorder
 
     def close(self) -> None:
         """Hang up, here and at all forked ones; the processes end when they notice."""

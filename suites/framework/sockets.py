@@ -10,12 +10,12 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-
-from suites.framework.bench import Bench
+from typing import Protocol
 
 ADDRESS = "127.0.0.1"
 CLIENTS = 4
@@ -26,7 +26,15 @@ LISTENING = "0A"
 ANSWERED = "every client was answered"
 
 
-def reserve(bench: Bench) -> int:
+class Owner(Protocol):
+    """Something that tidies up in the end, such as a test's bench."""
+
+    def own(self, cleanup: Callable[[], None]) -> None:
+        """Call this in the end."""
+        ...
+
+
+def reserve(bench: Owner) -> int:
     """Return a port that stays ours until the test is over: who asks for SO_REUSEPORT may listen at it, nobody else.
 
     It is bound and does not listen, so no client ever reaches it, and none is given its number for its own end.

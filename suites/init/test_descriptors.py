@@ -5,16 +5,28 @@ from __future__ import annotations
 import hashlib
 import os
 import selectors
-from collections.abc import Mapping, Set
+import socket
+from collections.abc import Collection, Mapping, Set
+from signal import SIGUSR1
 from typing import IO
+
+import pytest
 
 from suites.framework.bench import Bench
 from suites.framework.marks import case
 from suites.framework.process import exited
+from suites.framework.recorder import State
+from suites.framework.signals import names
 from suites.framework.targets.init import CHANNEL, Init
 from suites.framework.waiting import Deadline
 
 MEBIBYTE = 1 << 20
+LISTENER = 8
+FIRST_LISTENED = 3
+"""The first descriptor that is passed by the protocol of sd_listen_fds(3)."""
+CONNECTING_S = 2.0
+AS_THE_INIT = ("sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh")
+"""A program that becomes the init, with its own number in LISTEN_PID, as systemd does."""
 ODD_WORDS = (b"", b"two words", b"$x `y` \\", b"line\nbreak", b"--", b"-g", b"\xff\xfe not UTF-8", "ünï".encode())
 
 
@@ -51,6 +63,43 @@ def test_no_descriptor_of_the_init_leaks(init: Init, bench: Bench) -> None:
         assert [] == sorted(file.partition(":")[0] for file in added.values())
 
 
+def _listener(bench: Bench) -> socket.socket:
+    """Return a listening TCP socket on a free port of the loopback."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    bench.own(listener.close)
+    return listener
+
+
+@case("FD-03")
+def test_init_keeps_none_of_its_childs_descriptors(init: Init, bench: Bench) -> None:
+    """The init itself drops what it only passes on: when the child closes its listening socket the port is free.
+
+    Why: otherwise clients connect to a socket that nobody will ever accept from, and hang.
+    By hand:
+        listens='import os, socket, sys; s = socket.create_server(("", 8765)); os.set_inheritable(s.fileno(), True)'
+        python3 -c "$listens; os.execvp(sys.argv[1], sys.argv[1:])" $INIT sleep 60 & sleep 1
+        ls -l /proc/$!/fd    # of the init: no socket
+    """
+    listener = _listener(bench)
+    address = listener.getsockname()
+    with init.start(fds={LISTENER: listener.fileno()}) as run:
+        listener.close()
+        run.child.ready()
+        assert "USR1" == names(run.heard(SIGUSR1))  # so the init is done with its start
+        assert "taken" == _port(address)
+        run.child.ask(f"close {LISTENER}")
+        assert "free" == _port(address)
+
+
+def _port(address: tuple[str, int]) -> str:
+    """Return whether anybody listens at an address."""
+    try:
+        socket.create_connection(address, timeout=CONNECTING_S).close()
+    except ConnectionRefusedError:
+        return "free"
+    return "taken"
+
+
 @case("FD-04")
 def test_close_on_exec_descriptor_stays_out(init: Init, bench: Bench) -> None:
     """A descriptor that is close-on-exec in the init's caller does not reach the child, its plain twin does (fcntl(2)).
@@ -67,6 +116,79 @@ def test_close_on_exec_descriptor_stays_out(init: Init, bench: Bench) -> None:
     with init.start(fds={21: twin}) as run:
         files = " ".join(run.child.ready().fds.values())
         assert ("twin", False) == ("twin" if "memfd:twin" in files else "no twin", "memfd:marked" in files)
+
+
+@case("FD-05")
+def test_child_accepts_through_an_inherited_socket(init: Init, bench: Bench) -> None:
+    """A listening socket of the init's caller reaches the child, which accepts a client through it (accept(2)).
+
+    Why: it is how a service takes a privileged port without privileges.
+    By hand:
+        answers='import socket; c, _ = socket.socket(fileno=3).accept(); c.send(b"hello")'
+        systemd-socket-activate -l 8765 $INIT python3 -c "$answers" & sleep 1
+        curl --http0.9 -s http://127.0.0.1:8765    # hello
+    """
+    listener = _listener(bench)
+    with init.start(init.recorder_words("serve"), fds={LISTENER: listener.fileno()}) as run:
+        state = run.child.ready()
+        with socket.create_connection(listener.getsockname(), timeout=init.seconds) as client:
+            listener.close()
+            answers = {f"{bench.nonce} {state.pid}": "the child's answer"}
+            assert "the child's answer" == answers.get(_answer(client), "no answer of the child's")
+
+
+def _answer(client: socket.socket) -> str:
+    """Return what a client is sent, empty where nobody accepts it any more."""
+    try:
+        return client.recv(4096).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+@case("FD-06")
+def test_listen_pid_of_the_init_becomes_the_childs(init: Init, bench: Bench) -> None:
+    """LISTEN_PID is made to name the child where it named the init, and left alone where not (sd_listen_fds(3)).
+
+    Why: a service that is activated by a socket ignores it when the number is not its own.
+    By hand:
+        LISTEN_FDS=1 sh -c 'export LISTEN_PID=$$; exec "$@"' sh $INIT sh -c 'echo $LISTEN_PID = $$' 3</dev/null
+        # the same number twice
+        # (the init's on the left is the failure)
+    """
+    listener = _listener(bench)
+    fds = {FIRST_LISTENED: listener.fileno()}
+    variables = {b"LISTEN_FDS": b"1", b"LISTEN_FDNAMES": b"web"}
+    foreign = {**variables, b"LISTEN_PID": b"99999999"}  # above the kernel's greatest (PID_MAX_LIMIT)
+    with init.start(fds=fds, environment=foreign) as run:
+        assert foreign == _named(run.child.ready(), foreign)
+    with init.start(fds=fds, environment=variables, through=AS_THE_INIT) as run:
+        state = run.child.ready()
+        assert (variables, run.given[FIRST_LISTENED]) == (_named(state, variables), state.fds[FIRST_LISTENED])
+        who = {b"%d" % run.pid_inside: "the init", b"%d" % state.pid: "the child"}
+        assert "the child" == who.get(_named(state, {b"LISTEN_PID"}).get(b"LISTEN_PID", b""), "another process")
+
+
+def _named(state: State, names: Collection[bytes]) -> dict[bytes, bytes]:
+    """Return those variables of a process that have one of these names."""
+    found = dict(pair.split(b"=", 1) for pair in state.environment if b"=" in pair)
+    return {name: value for name, value in found.items() if name in names}
+
+
+@case("FD-09")
+@pytest.mark.parametrize("closed", [(0,), (0, 1, 2)], ids=["stdin", "all-three"])
+def test_closed_standard_streams_do_no_harm(init: Init, closed: tuple[int, ...]) -> None:
+    """With stdin or all three standard streams closed, the init runs its command and passes the code on (dup2(2)).
+
+    Why: cron jobs and daemons start programs in this way; what the init opens then gets the number 0.
+    By hand:
+        $INIT sh -c 'exit 7' <&- >&- 2>&-
+        echo $?    # 7
+    """
+    with init.start(without=closed) as run:
+        run.child.ready()
+        assert "USR1" == names(run.heard(SIGUSR1))
+        run.child.tell("exit 7")
+        assert exited(7) == run.ended()
 
 
 @case("FD-10")
@@ -172,3 +294,22 @@ def _difference(added: Set[bytes], removed: Set[bytes], changed: Set[bytes]) -> 
     kinds = {"added": added, "removed": removed, "changed": changed}
     lists = {kind: b" ".join(sorted(names)).decode(errors="replace") for kind, names in kinds.items() if names}
     return "; ".join(f"{kind} {names}" for kind, names in lists.items())
+
+
+@case("FD-14")
+def test_init_writes_nothing_to_stdout(init: Init) -> None:
+    """What is on the init's stdout is its child's alone, from start to end, signals included.
+
+    Why: the next program of a pipeline would read the init's chatter as data.
+    By hand:
+        $INIT sh -c 'trap "exit 7" USR1; printf word; while :; do sleep 0.1; done' </dev/null >/tmp/out & sleep 1
+        kill -USR1 $!; wait $!; cat /tmp/out
+        # word
+    """
+    with init.start() as run:
+        run.child.ready()
+        run.child.ask(f"write 1 {b'word'.hex()}")
+        assert "USR1" == names(run.heard(SIGUSR1))
+        run.child.tell("exit 7")
+        assert exited(7) == run.ended()
+        assert b"word" == run.output("stdout")

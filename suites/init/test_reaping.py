@@ -7,17 +7,28 @@ from signal import SIGUSR1
 
 import pytest
 
-from suites.catalog import Mode
-from suites.framework import proc
-from suites.framework.marks import case, controls, modes, offered
+from suites.catalog import Mode, Privilege
+from suites.framework import proc, usage
+from suites.framework.facts import Fact
+from suites.framework.marks import case, controls, modes, offered, requires, tier, within
 from suites.framework.process import exited
 from suites.framework.signals import names
+from suites.framework.targets.contained import ContainedInit
 from suites.framework.targets.init import Init
 from suites.framework.waiting import Deadline, ticks
 
 ROUNDS = 3
 """One death may fall on an init's first look by chance; the next one does not."""
 STORM = 500
+TOGETHER = 50
+TOGETHER_S = 5.0
+"""An init that takes long to start is given fewer rounds, rather than the time of the cases after it."""
+STREAM_S, STREAM_EVERY_S = 10.0, 0.05
+MOST_ZOMBIES = 20
+"""As many orphans as die in one second: an init that reaps only now and then has more."""
+MOST_GROWTH = 1 << 20
+"""Bytes that an init may grow in the stream: less than 5 KiB for each orphan."""
+NOBODY = 65534
 
 
 @case("RP-01")
@@ -59,6 +70,72 @@ def test_orphan_is_reaped_within_deadline(init: Init) -> None:
             run.note("reaping_s", time.monotonic() - died_at)
 
 
+@case("RP-03")
+@modes(Mode.PID1)
+@requires(Fact.ENTER_NAMESPACE)
+def test_orphan_of_an_entered_process_is_reaped(init: Init) -> None:
+    """An orphan of a process that entered the namespace from outside is the init's, and is reaped (pid_namespaces(7)).
+
+    Why: health checks and debug shells come in this way, and each leaves something behind.
+    By hand:
+        unshare --pid --fork --kill-child --mount-proc $INIT sleep 60 </dev/null & sleep 1
+        inside="nsenter --mount --pid --target $(pgrep -f 'sleep 60' | tail -1)"
+        $inside sh -c '(sleep 0.1 &)'; sleep 0.5; $inside ps -e -o stat=,args=; kill $!    # no Z
+    """
+    with init.start() as run:
+        run.child.ready()
+        entered, _ = run.enter()
+        orphan, _ = entered.fork("orphan")
+        assert "the init" == run.who(orphan.reparented())
+        orphan.tell("exit 0")
+        assert "reaped" == run.end_of(orphan)
+
+
+@case("RP-03")
+@modes(Mode.DOCKER)
+@requires(Fact.DOCKER_EXEC)
+def test_orphan_of_docker_exec_is_reaped(contained: ContainedInit) -> None:
+    """An orphan of `docker exec` becomes a child of the container's PID 1, and is reaped (pid_namespaces(7)).
+
+    Why: a health check every ten seconds fills the pid table within a day.
+    By hand:
+        docker run -d --name t IMAGE $INIT sleep 60
+        docker exec t sh -c '(sleep 0.1 &)'; sleep 0.5
+        docker exec t ps -e -o stat=,args=; docker rm -f t    # no Z
+    """
+    with contained.run() as container:
+        container.child.ready()
+        entered = container.enter()
+        entered.ready()
+        orphan, state = entered.fork("orphan")
+        assert 1 == orphan.reparented()
+        orphan.tell("exit 0")
+        assert "reaped" == container.end_of(state.pid)
+
+
+@case("RP-04")
+@modes(Mode.PLAIN)
+def test_init_that_adopts_nobody_says_so(init: Init) -> None:
+    """Not being PID 1, the init adopts orphans as its profile says, and warns when it does not (prctl(2)).
+
+    Why: zombies that nobody promised to reap are found late; a line at the start saves a day.
+    By hand:
+        $INIT sh -c '(sleep 1 & echo $!) >/tmp/p; ps -o ppid= -p $(cat /tmp/p)'
+        # the init's pid
+        # (or another one, and a warning on stderr)
+    """
+    with init.start() as run:
+        run.child.ready()
+        orphan, _ = run.child.fork("orphan")
+        assert ("the init" if init.call.adopts else "another process") == run.who(orphan.reparented())
+    with init.start(adopting=False) as run:
+        run.child.ready()
+        orphan, _ = run.child.fork("orphan")
+        adopts = "the init" == run.who(orphan.reparented())
+        warned = "a warning" if run.output("stderr").strip() else "silence on stderr"
+        assert ("adopts" if adopts else "a warning") == ("adopts" if adopts else warned)
+
+
 @case("RP-05")
 @modes(Mode.PID1)
 def test_storm_of_orphans_is_reaped(init: Init) -> None:
@@ -82,6 +159,27 @@ def test_storm_of_orphans_is_reaped(init: Init) -> None:
             if seen[-3:] == [0, 0, 0]:  # a list that is read while it shrinks can miss some (proc_pid_task(5))
                 break
         assert 0 == seen[-1]
+
+
+@case("RP-06")
+def test_child_that_dies_together_with_an_orphan_is_not_missed(init: Init) -> None:
+    """When the child and an orphan die at once, 50 times, the init ends with the child's code (signal(7): CHLD merges).
+
+    Why: an init that looks at one death per CHLD, or keeps the last status it saw, hangs or lies once in a while.
+    By hand:
+        for i in $(seq 50); do $INIT sh -c '(sleep 0.1 &); sleep 0.1; exit 3'; [ $? = 3 ] || echo wrong; done
+        # returns, and prints nothing
+        # (a hang is the failure)
+    """
+    deadline = Deadline(TOGETHER_S)
+    for number in range(1, TOGETHER + 1):
+        with init.start() as run:
+            run.child.ready()
+            run.child.tell("vanish 3")
+            assert exited(3) == run.ended()
+            if number == TOGETHER or deadline.passed:
+                run.note("rounds", number)
+                break
 
 
 @case("RP-07")
@@ -127,6 +225,28 @@ def test_exit_code_of_an_orphan_is_irrelevant(init: Init, how: str) -> None:
         assert exited(5) == run.ended()
 
 
+@case("RP-09")
+@modes(Mode.PID1)
+@within(privilege=Privilege.ROOT)
+@requires(Fact.SETUID)
+def test_orphan_of_another_session_and_user_is_reaped(init: Init) -> None:
+    """An orphan in a session of its own and of another user is adopted and reaped like any other (wait(2)).
+
+    Why: daemons are exactly that, and waiting for one's own process group misses them.
+    By hand:
+        daemon='setsid setpriv --reuid=65534 --clear-groups sleep 0.1'
+        unshare --pid --fork --mount-proc $INIT sh -c "($daemon &); sleep 0.5; ps -e -o stat= | grep -c Z"
+        # 0 (1 is the failure)
+    """
+    with init.start() as run:
+        run.child.ready()
+        orphan, state = run.child.fork("orphan", "session", f"uid={NOBODY}")
+        assert (NOBODY, state.pid) == (state.uid, state.sid)
+        assert "the init" == run.who(orphan.reparented())
+        orphan.tell("exit 0")
+        assert "reaped" == run.end_of(orphan)
+
+
 @case("RP-10")
 @modes(Mode.PID1)
 def test_zombie_with_a_living_parent_is_left_alone(init: Init) -> None:
@@ -150,6 +270,32 @@ def test_zombie_with_a_living_parent_is_left_alone(init: Init) -> None:
         parent.tell("exit 0")
         assert "reaped" == run.end_of(parent)
         assert "" == run.state_of_pid(zombie, "")
+
+
+@case("RP-11")
+@modes(Mode.PID1)
+@tier(4)
+def test_stream_of_orphans_leaves_nothing_behind(init: Init) -> None:
+    """Twenty orphans a second for ten seconds: zombies never pile up, and the init does not grow (wait(2)).
+
+    Why: a build server or a shell with pipelines lives like this for weeks.
+    By hand:
+        stream='for i in $(seq 200); do (sleep 0.1 &); sleep 0.05; done; ps -e -o stat= | grep -c Z'
+        unshare --pid --fork --mount-proc $INIT sh -c "$stream"
+        # 0 or 1 (a number that grows with the 200 is the failure)
+    """
+    with init.start() as run:
+        run.child.ready()
+        own, before, most, made = len(proc.children(run.pid)), usage.of(run.pid).rss_bytes, 0, 0
+        for _ in ticks(Deadline(STREAM_S), every=STREAM_EVERY_S):
+            made += run.child.ask("orphans 1")
+            run.child.ask("release 0")
+            most = max(most, len(proc.children(run.pid)) - own)
+        growth = usage.of(run.pid).rss_bytes - before
+        for name, value in {"orphans": made, "zombies": most, "growth_bytes": growth}.items():
+            run.note(name, value)
+        assert "few zombies" == ("few zombies" if most <= MOST_ZOMBIES else "zombies pile up")
+        assert "flat" == ("flat" if growth <= MOST_GROWTH else "it grows")
 
 
 @case("RP-12")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from signal import SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2
+import time
+from signal import SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH
 
 import pytest
 
-from suites.framework.marks import case, offered
+from suites.framework.marks import case, offered, tier
 from suites.framework.process import exited
 from suites.framework.signals import CATCHABLE, RTMAX, RTMIN, name, names
 from suites.framework.targets.init import Init, Run
 
 ASKED = (SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM)
 MATRIX = (*sorted(CATCHABLE - {SIGCHLD}), RTMIN, RTMIN + 1, RTMAX)
+SENDERS = {0: "kill", -1: "sigqueue", -6: "tgkill"}
+"""si_code of a signal that a process sent, and the call that gives it (sigaction(2): SI_USER, SI_QUEUE, SI_TKILL)."""
 
 
 @case("SG-01")
@@ -151,6 +154,37 @@ def test_queued_real_time_signals_all_arrive(init: Init) -> None:
         assert {RTMIN + 1: 50} == {number: heard.count(number) for number in sorted(set(heard))}
 
 
+@case("SG-08")
+def test_change_of_the_window_size_is_forwarded(init: Init) -> None:
+    """WINCH is forwarded, though its default is to be ignored (signal(7); ioctl_tty(2), TIOCSWINSZ).
+
+    Why: after a resize an editor in the container would draw for the old size until it is restarted.
+    By hand:
+        $INIT sh -c 'trap "echo got it" WINCH; while :; do sleep 0.1; done' </dev/null & sleep 1
+        kill -WINCH $!; sleep 1; kill $!
+        # "got it" appears
+    """
+    with init.start() as run:
+        run.child.ready()
+        assert "WINCH" == names(run.heard(SIGWINCH))
+
+
+@case("SG-11")
+def test_chld_from_outside_is_not_forwarded(init: Init) -> None:
+    """CHLD that somebody sends is not forwarded, and the init goes on: it speaks of the init's children (signal(7)).
+
+    Why: the child would look for a dead child that it never had, and an init that trusts the signal would wait for one.
+    By hand:
+        waits='import signal as s; s.pthread_sigmask(0, {17}); print(s.sigtimedwait({17}, 3))'
+        $INIT python3 -c "$waits" </dev/null & sleep 1; kill -CHLD $!; wait $!
+        # None, after three seconds
+    """
+    with init.start() as run:
+        run.child.ready()
+        assert "none" == names(run.heard(SIGCHLD))
+        assert "the init runs" == ("the init runs" if run.stays(0) else "the init ended")
+
+
 @case("SG-12")
 def test_one_signal_in_is_one_signal_out(init: Init) -> None:
     """One real-time signal in gives one out: no duplicate (a doubled USR1 could merge and hide; signal(7)).
@@ -203,3 +237,60 @@ def test_ignored_signals_stay_ignored_in_the_child(init: Init) -> None:
     with init.start() as run:
         state = run.child.ready()
         assert ("none", "none") == (names(sorted(state.ignored)), names(sorted(state.blocked)))
+
+
+@case("SG-18")
+@pytest.mark.parametrize("idle", [0.1, 1.0, pytest.param(10.0, marks=tier(4))], ids=lambda idle: f"{idle:g}s")
+def test_init_answers_as_well_after_a_while(init: Init, idle: float) -> None:
+    """A signal is still forwarded at once when the init has been idle for a while: it waits, it does not poll.
+
+    Why: an init that polls less and less often is quick in every test and slow in every real container.
+    By hand:
+        $INIT sh -c 'trap "date +%S.%N" USR1; while :; do sleep 0.01; done' </dev/null & sleep 10
+        date +%S.%N; kill -USR1 $!; sleep 1; kill $!
+        # the two times are close
+    """
+    with init.start() as run:
+        run.child.ready()
+        assert "the init runs" == ("the init runs" if run.stays(idle) else "the init ended")
+        sent_at = time.monotonic()
+        run.send(SIGUSR1)
+        received = run.child.next_signal()
+        run.note("forwarding_s", received.at - sent_at)
+        assert "USR1" == name(received["number"])
+
+
+@case("SG-19")
+@offered("rewrite")
+@pytest.mark.parametrize("other", [SIGQUIT, 0], ids=["to-QUIT", "to-nothing"])
+def test_signal_is_rewritten(init: Init, other: int) -> None:
+    """TERM is forwarded as QUIT, or not at all, where the init was told so; other signals are as they were.
+
+    Why: every engine stops with TERM, and some servers take only QUIT for "finish what you are at" (nginx(8)).
+    By hand:
+        $INIT sh -c 'trap "echo quit" QUIT; while :; do sleep 0.1; done' </dev/null & sleep 1    # INIT: TERM is QUIT
+        kill $!; sleep 1; kill -KILL $!
+        # "quit" appears
+    """
+    with init.start(options=init.rewrite(SIGTERM, other)) as run:
+        run.child.ready()
+        assert (name(other) if other else "none") == names(run.heard(SIGTERM))
+        assert "USR1" == names(run.heard(SIGUSR1))
+
+
+@case("SG-20")
+def test_forwarded_signal_comes_from_the_init(init: Init) -> None:
+    """The child sees a forwarded signal as sent with kill(2) by the init itself (sigaction(2): si_code, si_pid).
+
+    Why: programs that trust a signal only from their parent look at this; a helper that sends it can be late.
+    By hand:
+        shows='import signal as s; s.pthread_sigmask(0, {10}); print(s.sigwaitinfo({10}))'
+        $INIT python3 -c "$shows" </dev/null & sleep 1; kill -USR1 $!; echo "the init is $!"
+        # si_code=0 (SI_USER), si_pid the init's
+    """
+    with init.start() as run:
+        run.child.ready()
+        run.send(SIGUSR1)
+        received = run.child.next_signal()
+        sender = SENDERS.get(received["code"], str(received["code"])), run.who(received["sender"])
+        assert ("USR1", ("kill", "the init")) == (name(received["number"]), sender)

@@ -27,4 +27,3 @@ def findings(wanted: Collection[Fact] = FACTS, *, run: Run = run, anywhere: Path
         asked = [toolchain.ask(probe, anywhere, builder, environment, run) for probe in probes]
         found += [next((finding for finding in asked if not finding.present), asked[0])] if asked else []
     return tuple(found)
-

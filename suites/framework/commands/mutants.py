@@ -46,6 +46,8 @@ class Mutant:
     """Where the bug was met."""
     mode: str = ""
     """The mode in which alone it shows; empty for any."""
+    file: str = ""
+    """The sibling of the reference that is changed; empty for the program itself."""
 
     def apply(self, text: str) -> str:
         """Return the text with the fault; UsageError unless it matches exactly once."""
@@ -106,11 +108,13 @@ def _targets(
     chosen: Sequence[Mutant], reference: Sequence[Target], folder: Path, cache: Cache, *, everything: bool
 ) -> Iterator[Target]:
     for mutant in chosen:
-        original = Path(reference[0].path)
+        original, siblings = Path(reference[0].path), reference[0].profile.siblings
         changed = folder / mutant.id / original.name
         changed.parent.mkdir()
-        changed.write_text(mutant.apply(original.read_text()))
-        staged = stage(changed, cache=cache)
+        for name in (original.name, *siblings):
+            text = (original.parent / name).read_text()
+            (changed.parent / name).write_text(mutant.apply(text) if name == (mutant.file or original.name) else text)
+        staged = stage(changed, cache=cache, siblings=siblings)
         for base in reference:  # the bare reference and its variants: a fault may show in one of them only
             yield replace(
                 base,

@@ -60,6 +60,8 @@ class _Wish:
     """The checkout from which the program at `path` was built."""
     missing: Missing | None = None
     """Why it cannot be had, where that is known already."""
+    wanted: bool = True
+    """Whether it was named; one that no package holds is not missed by who asked for everything."""
     own: bool = True
     """Whether the user's variables and wrapper are meant for it."""
 
@@ -116,7 +118,7 @@ def _everything(catalogue: Mapping[str, Profile]) -> Iterator[_Wish]:
 
 def _wish(profile: Profile) -> _Wish:
     role = _role(profile)
-    return _Wish(profile=profile, kind=profile.kinds[0], role=role, own=role is Role.TARGET)
+    return _Wish(profile=profile, kind=profile.kinds[0], role=role, wanted=False, own=role is Role.TARGET)
 
 
 def _role(profile: Profile) -> Role:
@@ -288,7 +290,7 @@ def _sorted_out(
         found = programs[wish.profile.name, wish.path]
         if isinstance(found, _Program):
             targets += _targets(wish, found, site)
-        elif wish.role is not Role.STANDBY:
+        elif wish.role is not Role.STANDBY and (wish.wanted or wish.profile.package):
             absent[wish.profile.name] = Absent(name=wish.profile.name, missing=found)
     return targets, absent
 

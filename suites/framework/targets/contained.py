@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +18,8 @@ from suites.framework.observation import Unmet
 from suites.framework.process import Child, exited
 from suites.framework.recorder import Recorder
 from suites.framework.targets.init import Init
-from suites.framework.waiting import Capture, Deadline, Waiter
+from suites.framework.terminal import Terminal
+from suites.framework.waiting import Capture, Deadline, Waiter, ticks
 
 ENGINE_S = 30.0
 """Deadline of one call of the docker command on a busy machine."""
@@ -31,17 +33,26 @@ class ContainedInit:
         self.bench, self.target = bench, target
         self._init = Init(bench, target, Mode.DOCKER)
 
-    def run(self) -> Container:
-        """Start a container whose init has a recording child; use the result in a ``with`` statement."""
-        return Container(self)
+    def run(
+        self, *, options: Sequence[str] = (), terminal: Terminal | None = None, command: Sequence[str] = ()
+    ) -> Container:
+        """Start a container whose init has a recording child; use the result in a ``with`` statement.
 
-    def words(self, channel: Path) -> list[str]:
-        """Return the container's command; interpreters are those of the container."""
-        payload = [_inside(word) for word in self.bench.context.paths.payload]
-        command = [*payload, "agent", str(channel), self.bench.nonce]
+        `options` are of ``docker run``. With a terminal it is ``docker run --interactive --tty`` at that one. With a
+        command of the image instead of the recorder this returns as soon as the container runs.
+        """
+        return Container(self, options=options, terminal=terminal, command=command)
+
+    def words(self, command: Sequence[str]) -> list[str]:
+        """Return the words that call the init with a command; interpreters are those of the container."""
         argv = [_inside(word) for word in self.target.argv]
         separator = [self.target.call.init.separator] if self.target.call.init.separator else []
         return [*argv, *separator, *command]
+
+    def recorder_words(self, channel: Path) -> list[str]:
+        """Return the command of a recording process in the container."""
+        payload = [_inside(word) for word in self.bench.context.paths.payload]
+        return [*payload, "agent", str(channel), self.bench.nonce]
 
 
 def _inside(word: str) -> str:
@@ -51,26 +62,27 @@ def _inside(word: str) -> str:
 class Container:
     """One container, from ``docker run`` to its removal."""
 
-    def __init__(self, contained: ContainedInit) -> None:
-        """Start it and wait until the child records."""
+    def __init__(
+        self, contained: ContainedInit, *, options: Sequence[str], terminal: Terminal | None, command: Sequence[str]
+    ) -> None:
+        """Start it and wait until the child records, or until the container runs."""
         self._bench, self._contained = contained.bench, contained
-        self.name = f"seatrial-{contained.bench.nonce}"
+        self._options, self._terminal, self._command = options, terminal, command
+        self.name = f"seatrial-{contained.bench.nonce}-{len(contained.bench.launches)}"
         self._waiter = Waiter()
         self._docker = probes.tool("docker")
         self._folder = contained.bench.make_folder()
         self._bench.launches.append(self)
         self._began, self._ended = time.monotonic(), 0.0
         self._child: Recorder | None = None
+        self._entered: list[Child] = []
         self._client, self._output = self._start()
 
     def _start(self) -> tuple[Child, Capture]:
-        channel = self._folder / "c"
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with listener:
-            listener.bind(str(channel))
-            channel.chmod(0o777)
-            listener.listen(1)
-            client, output = self._client_for(channel)
+        if self._command:
+            return self._started(self._contained.words(self._command))
+        with self._channel("c") as (channel, listener):
+            client, output = self._run(self._contained.words(self._contained.recorder_words(channel)))
             if listener.fileno() in self._waiter.wait((listener.fileno(), client.pidfd), Deadline(ENGINE_S)):
                 self._child = Recorder(
                     listener.accept()[0],
@@ -79,27 +91,53 @@ class Container:
                     seconds=self._init_s,
                     supervisor=self,
                 )
-        channel.unlink()
         return client, output
+
+    def _started(self, words: Sequence[str]) -> tuple[Child, Capture]:
+        """Start the container detached; its client is then ``docker wait``."""
+        client, output = self._run(words, "--detach")
+        if client.wait(Deadline(ENGINE_S), self._waiter) != exited(0):
+            return client, output
+        return self._spawn([self._docker, "wait", self.name])
+
+    @contextmanager
+    def _channel(self, name: str) -> Iterator[tuple[Path, socket.socket]]:
+        """Yield a listening socket that processes in the container reach by its path."""
+        channel = self._folder / name
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(channel))
+            try:
+                channel.chmod(0o777)
+                listener.listen(1)
+                yield channel, listener
+            finally:
+                channel.unlink()
 
     @property
     def _init_s(self) -> float:
         return self._bench.context.limits.deadline_s
 
-    def _client_for(self, channel: Path) -> tuple[Child, Capture]:
-        """Start ``docker run`` attached, so that its output is evidence."""
+    def _run(self, words: Sequence[str], *options: str) -> tuple[Child, Capture]:
+        """Start ``docker run``, attached unless an option says otherwise, so that its output is evidence."""
+        mounts = {str(self._folder): "rw"} | {str(Path(word).parent): "ro" for word in self._paths()}
+        volumes = [word for path, mode in mounts.items() for word in ("--volume", f"{path}:{path}:{mode}")]
+        given = [*options, *self._options, *(["--interactive", "--tty"] if self._terminal else [])]
+        run = [self._docker, "run", "--name", self.name, *probes.container_options(self._bench), *volumes, *given]
+        return self._spawn([*run, *self._variables(), self._bench.context.image, *words])
+
+    def _spawn(self, words: Sequence[str]) -> tuple[Child, Capture]:
+        """Start a docker client at the terminal, where there is one, with its output captured."""
+        if self._terminal is not None:
+            slave = self._terminal.slave
+            output = self._waiter.add(Capture(os.dup(self._terminal.master), title="terminal", limit=65536))
+            return process.spawn(
+                words, environment=self._bench.environment, fds=dict.fromkeys((0, 1, 2), slave)
+            ), output
         reading, writing = os.pipe()
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        mounts = {str(channel.parent): "rw"} | {str(Path(word).parent): "ro" for word in self._paths()}
-        volumes = [word for path, mode in mounts.items() for word in ("--volume", f"{path}:{path}:{mode}")]
-        words = [self._docker, "run", "--name", self.name, *probes.container_options(self._bench), *volumes]
         output = self._waiter.add(Capture(reading, title="docker run", limit=65536))
         try:
-            client = process.spawn(
-                [*words, *self._variables(), self._bench.context.image, *self._contained.words(channel)],
-                environment=self._bench.environment,
-                fds={0: null, 1: writing, 2: writing},
-            )
+            client = process.spawn(words, environment=self._bench.environment, fds={0: null, 1: writing, 2: writing})
         finally:
             os.close(null)
             os.close(writing)
@@ -136,6 +174,32 @@ class Container:
         _, code = self._call("wait", self.name)
         return f"exit {code}", took
 
+    def ended(self) -> str:
+        """Return what ``docker wait`` says once the container has ended by itself."""
+        if self._client.wait(Deadline(ENGINE_S), self._waiter) is None:
+            raise Unmet("the container ended", "it was still running at the deadline", reason=Reason.TIMEOUT)
+        _, code = self._call("wait", self.name)
+        return f"exit {code}"
+
+    def enter(self) -> Recorder:
+        """Start a recording process in the container by ``docker exec``; its parent is not in there."""
+        with self._channel("e") as (channel, listener):
+            words = [self._docker, "exec", self.name, *self._contained.recorder_words(channel)]
+            client, output = self._spawn(words)
+            self._entered.append(client)
+            if listener.fileno() not in self._waiter.wait((listener.fileno(), client.pidfd), Deadline(ENGINE_S)):
+                raise Unmet("docker exec succeeded", output.data.decode(errors="replace").strip() or "nothing came")
+            return self.child.beside(listener.accept()[0])
+
+    def end_of(self, pid: int) -> str:
+        """Wait for the end of an orphan of this number inside; return ``reaped``, or how it is past the deadline."""
+        text = ""
+        for _ in ticks(Deadline(self._init_s), every=0.1):
+            status, text = self._call("exec", self.name, "cat", f"/proc/{pid}/stat")
+            if status != exited(0):
+                return "reaped" if "No such" in text else f"docker exec: {text}"
+        return "left as a zombie" if ") Z " in text else "still alive"
+
     def note(self, name: str, value: object) -> None:
         """Keep a measured value for the report."""
         self._bench.note(name, value)
@@ -170,7 +234,7 @@ class Container:
         """Return the container's output and the signal log."""
         if self._output.fd >= 0:
             self._output.drain()
-        log = "\n".join(map(str, self._child.log)) if self._child else "nothing was recorded"
+        log = "\n".join(map(str, self._child.history())) if self._child else "nothing was recorded"
         text = self._output.data.decode(errors="backslashreplace")
         return (
             Evidence(title="container", text=self.fate()[0]),
@@ -201,6 +265,7 @@ class Container:
             self._child.close()
         self._call("rm", "--force", "--volumes", self.name)
         self._client.wait(Deadline(ENGINE_S), self._waiter)
-        self._client.kill()
+        for client in (self._client, *self._entered):
+            client.kill()
         self._waiter.finish()
         self._ended = time.monotonic()

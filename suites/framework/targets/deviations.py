@@ -68,6 +68,8 @@ def _entry(deviation: Deviation) -> str:
     if deviation.source:
         pairs["source"] = deviation.source
     lines = [f"{key} = {_quoted(text)}" for key, text in pairs.items()]
+    if deviation.or_observed:
+        lines.insert(2, f"or-observed = [{', '.join(map(_quoted, deviation.or_observed))}]")
     lines += [f"{key} = {_list(getattr(deviation, key))}" for key in _SCOPES if getattr(deviation, key)]
     return "\n".join(["[[deviation]]", *lines, ""])
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 
-from suites.catalog import Mode, Privilege
-from suites.framework import proc, signals
+from suites.catalog import Kind, Mode, Privilege
+from suites.framework import probes, proc, process, signals
 from suites.framework.bench import Bench
 from suites.framework.errors import InfrastructureError
 from suites.framework.launch import NotLaunched, launch
-from suites.framework.model import Evidence, Reason, Target
+from suites.framework.model import Evidence, Reason, Role, Target
 from suites.framework.observation import Unmet
 from suites.framework.process import Child, Status
-from suites.framework.recorder import Recorder
+from suites.framework.recorder import Recorder, State
+from suites.framework.targets.profile import BINARY, load
 from suites.framework.terminal import Terminal
 from suites.framework.waiting import Capture, Deadline, Waiter, ticks
 
@@ -39,11 +40,13 @@ class Init:
 
     @staticmethod
     def offers(target: Target, mode: Mode) -> frozenset[str]:
-        """Return what a target's profile offers in a mode: ``child`` or ``group``, ``graceful``, ``adopts``."""
+        """Return what a target's profile offers in a mode: ``child`` or ``group``, ``adopts``, and an option's name."""
         call = target.call.init
-        words = {call.delivery}
-        if call.graceful:
-            words.add("graceful")
+        options = {"graceful": call.graceful, "rewrite": call.rewrite, "remap": call.remap, "help": call.help}
+        options["version"] = target.profile.version
+        options |= {"ports": call.ports, "listen-fds": call.listen_fds, "reload": call.reload, "watch": call.watch}
+        options["sockets"] = call.ports or call.listen_fds
+        words = {call.delivery, *(name for name, option in options.items() if option)}
         if call.adopts or mode is not Mode.PLAIN:
             words.add("adopts")
         return frozenset(words)
@@ -72,9 +75,56 @@ class Init:
         separator = (self.call.separator,) if self.call.separator else ()
         return [*self.bench.words(self.target.argv), *adopt, *options, *separator, *command]
 
+    def budget(self, name: str) -> float | None:
+        """Return the target's declared limit of this name; None: the value is recorded, not judged."""
+        return self.target.profile.limits.get(name)
+
+    def yardstick(self, name: str) -> Init:
+        """Return an embedded target (``reference``, ``control-none``) in the same mode, to compare this one with."""
+        fixtures = Path(self.bench.context.paths.suites) / "fixtures"
+        profile = load(fixtures / "targets" / f"{name}.toml")
+        path = str(fixtures / profile.binary) if profile.binary else profile.command[0]
+        target = Target(
+            name=name,
+            kind=Kind.INIT,
+            role=Role.STANDBY,
+            argv=tuple(path if word == BINARY else word for word in profile.command),
+            path=path,
+            sha256="",
+            version="",
+            profile=profile,
+            call=profile.call,
+        )
+        return Init(self.bench, target, self.mode)
+
     def graceful(self, seconds: float) -> tuple[str, ...]:
         """Return the options that set the time from TERM to KILL."""
         return tuple(word.replace("{seconds}", f"{seconds:g}") for word in self.call.graceful)
+
+    def rewrite(self, number: int, other: int) -> tuple[str, ...]:
+        """Return the options that forward another signal for this one, or none for 0."""
+        return tuple(word.replace("{from}", str(number)).replace("{to}", str(other)) for word in self.call.rewrite)
+
+    def remap(self, code: int) -> tuple[str, ...]:
+        """Return the options that make a child's code a success."""
+        return tuple(word.replace("{code}", str(code)) for word in self.call.remap)
+
+    def called(self, *words: str) -> Run:
+        """Call the init with exactly these words, in a ``with`` statement: for what is no way to run a command."""
+        words = (*self.bench.words(self.target.argv), *words)
+        return Run(self, words, terminal=None, fds={}, without=frozenset(), ignore=(), limits={}, environment={})
+
+    def listening(self, *ports: int, named: str = "") -> tuple[str, ...]:
+        """Return the options that make it listen; `named` chooses between ``ports`` and ``listen-fds``."""
+        either = self.call.ports or self.call.listen_fds
+        words = {"ports": self.call.ports, "listen-fds": self.call.listen_fds}.get(named, either)
+        return tuple(word.replace("{ports}", ",".join(map(str, ports))) for word in words)
+
+    def reloading(self, *, debounce_ms: int, delay_ms: int = 0, path: Path | None = None) -> tuple[str, ...]:
+        """Return the options that make it restart a changed command, or restart it when another file has changed."""
+        words = (*self.call.reload, *(self.call.watch if path else ()))
+        values = {"{debounce_ms}": str(debounce_ms), "{delay_ms}": str(delay_ms), "{path}": str(path)}
+        return tuple(values.get(word, word) for word in words)
 
     def start(
         self,
@@ -84,12 +134,28 @@ class Init:
         adopting: bool = True,
         terminal: Terminal | None = None,
         fds: Mapping[int, int] | None = None,
+        without: Iterable[int] = (),
         ignore: Iterable[int] = (),
+        limits: Mapping[str, int] | None = None,
         environment: Mapping[bytes, bytes] | None = None,
+        through: Sequence[str] = (),
     ) -> Run:
-        """Start the init with a command (a recording child by default); use the result in a ``with`` statement."""
+        """Start the init with a command (a recording child by default); use the result in a ``with`` statement.
+
+        `fds` are added and `without` are closed; `limits` are of setrlimit(2) (``{"nofile": 4}``), soft and hard.
+        `through` are words in front of all, a program that becomes the init.
+        """
         words = self.command(command or self.recorder_words(), options=options, adopting=adopting)
-        return Run(self, words, terminal=terminal, fds=fds or {}, ignore=tuple(ignore), environment=environment or {})
+        return Run(
+            self,
+            [*through, *words],
+            terminal=terminal,
+            fds=fds or {},
+            without=frozenset(without),
+            ignore=tuple(ignore),
+            limits=limits or {},
+            environment=environment or {},
+        )
 
 
 class Run:
@@ -102,7 +168,9 @@ class Run:
         *,
         terminal: Terminal | None,
         fds: Mapping[int, int],
+        without: Set[int],
         ignore: Sequence[int],
+        limits: Mapping[str, int],
         environment: Mapping[bytes, bytes],
     ) -> None:
         """Start the process; raises Unmet when the target cannot be executed."""
@@ -110,6 +178,9 @@ class Run:
         self._sent: set[int] = set()
         self._waiter = Waiter()
         self._cut_short = False
+        self._limits = [word for name, value in limits.items() for word in ("--limit", f"{name}={value}")]
+        self._entered: list[Child] = []
+        self._read = 0
         self._given_away: list[int] = []
         self._given: dict[int, str] = {}
         self._captures: list[Capture] = []
@@ -119,6 +190,7 @@ class Run:
         self._bench.launches.append(self)
         with theirs:
             layout = self._layout(theirs.fileno(), terminal, fds)
+            layout = {inside: ours for inside, ours in layout.items() if inside not in without}
             self._given = {inside: str(Path(f"/proc/self/fd/{ours}").readlink()) for inside, ours in layout.items()}
             try:
                 self.process = self._launch(words, terminal, layout, ignore, environment)
@@ -162,6 +234,7 @@ class Run:
             options += ["--session", "--terminal", "0"]
         if ignore:
             options += ["--ignore", ",".join(map(str, ignore))]
+        options += self._limits
         given = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
         wrap = [word.replace("{evidence}", str(self._bench.evidence)) for word in target.wrap]
         self._bench.wrappers.update(Path(word).name for word in target.wrap[:1])
@@ -266,14 +339,52 @@ class Run:
                 break
         return proc.state(pid)
 
-    def foreground(self, terminal: Terminal) -> str:
+    def foreground(self, terminal: Terminal, *, child: Recorder | None = None) -> str:
         """Wait until the child's group is in the terminal's foreground; return who is there."""
         for _ in ticks(Deadline(self.init.seconds)):
-            if terminal.foreground == self.child.pid:
+            if terminal.foreground == (child or self.child).pid:
                 return "the child"
         return "the init" if terminal.foreground == self.pid else "another process"
 
+    def hang_up(self, terminal: Terminal) -> None:
+        """Close the master of the run's terminal, and with it every descriptor of ours of that terminal."""
+        for capture in self._captures:
+            self._waiter.remove(capture)
+        terminal.close()
+
+    def enter(self) -> tuple[Recorder, State]:
+        """Start a recording process in the namespaces of PID 1, whose parent is outside (setns(2)); return it ready."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        entered = self.child.beside(ours)
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        user = ["--user", "--preserve-credentials"] if self._bench.privilege is Privilege.ROOTLESS else []
+        words = [probes.tool("nsenter"), f"--target={self.pid}", *user, "--mount", "--pid", "--"]
+        try:
+            self._entered.append(
+                process.spawn(
+                    [*words, *self.init.recorder_words()],
+                    environment=self._bench.environment,
+                    fds={0: null, 1: null, 2: null, CHANNEL: theirs.fileno()},
+                )
+            )
+        finally:
+            os.close(null)
+            theirs.close()
+        return entered, entered.ready()
+
     # -- looking
+
+    def printed(self, wanted: str) -> str:
+        """Wait until the terminal shows `wanted`; return what it shows since the last call, up to and including it."""
+        (capture,) = self._captures
+        deadline = Deadline(self.init.seconds)
+        while (at := capture.data.find(wanted.encode(), self._read)) < 0:
+            if capture.fd < 0 or not self._waiter.wait((capture.fd,), deadline):
+                raise Unmet(f"{wanted!r} on the terminal", "it did not appear", reason=Reason.TIMEOUT)
+            if not capture.drain():
+                self._waiter.remove(capture)
+        begin, self._read = self._read, at + len(wanted.encode())
+        return capture.data[begin : self._read].decode(errors="replace")
 
     def who(self, pid: int) -> str:
         """Return who has this process id inside: ``the init``, ``its child`` or ``another process``."""
@@ -335,7 +446,7 @@ class Run:
     @property
     def proven(self) -> bool:
         """Return whether the payload recorded under this init."""
-        return bool(self.child.log)
+        return bool(self.child.history())
 
     @property
     def cost(self) -> tuple[float, float, int]:
@@ -350,6 +461,8 @@ class Run:
         if self.process is not None:
             self._cut_short |= self.process.wait(Deadline(0), self._waiter) is None
             self.process.kill()
+        for entered in self._entered:
+            entered.kill()
         self._waiter.finish()
 
 
