@@ -19,7 +19,8 @@ from suites.framework.model import Call, InitCall, Profile, Reason
 from suites.framework.observation import Unmet
 from suites.framework.process import exited, killed
 from suites.framework.signals import names
-from suites.framework.targets.init import Init, Run
+from suites.framework.targets.init import Init
+from suites.framework.targets.run import Run
 from suites.framework.terminal import Terminal
 from suites.framework.waiting import Deadline
 from tests.contexts import bench, target

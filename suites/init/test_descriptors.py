@@ -17,7 +17,8 @@ from suites.framework.marks import case
 from suites.framework.process import exited
 from suites.framework.recorder import State
 from suites.framework.signals import names
-from suites.framework.targets.init import CHANNEL, Init
+from suites.framework.targets.init import Init
+from suites.framework.targets.run import CHANNEL
 from suites.framework.waiting import Deadline
 
 MEBIBYTE = 1 << 20

@@ -12,7 +12,8 @@ from suites.catalog import Mode, Privilege
 from suites.framework.marks import case, modes, offered, within
 from suites.framework.process import exited
 from suites.framework.signals import name
-from suites.framework.targets.init import Init, Run
+from suites.framework.targets.init import Init
+from suites.framework.targets.run import Run
 from suites.framework.waiting import Deadline
 
 FAST_RUNS = 200

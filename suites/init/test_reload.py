@@ -11,8 +11,9 @@ import pytest
 from suites.framework.marks import case, offered
 from suites.framework.process import exited
 from suites.framework.signals import name, names
-from suites.framework.targets.init import PATIENCE_S, Init
+from suites.framework.targets.init import Init
 from suites.framework.targets.reload import DEBOUNCE_MS, Program, Starts, version_of
+from suites.framework.targets.run import PATIENCE_S
 from suites.framework.terminal import Terminal
 
 GRACE_S = 1.0

@@ -10,7 +10,8 @@ import pytest
 from suites.framework.marks import case, offered, tier
 from suites.framework.process import exited
 from suites.framework.signals import CATCHABLE, RTMAX, RTMIN, name, names
-from suites.framework.targets.init import Init, Run
+from suites.framework.targets.init import Init
+from suites.framework.targets.run import Run
 
 ASKED = (SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM)
 MATRIX = (*sorted(CATCHABLE - {SIGCHLD}), RTMIN, RTMIN + 1, RTMAX)

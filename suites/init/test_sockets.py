@@ -10,8 +10,9 @@ from suites.framework import sockets
 from suites.framework.marks import case, offered
 from suites.framework.recorder import Recorder, State
 from suites.framework.sockets import ANSWERED, Clients
-from suites.framework.targets.init import Init, Run
+from suites.framework.targets.init import Init
 from suites.framework.targets.reload import DEBOUNCE_MS, Service, Starts, Watched, served
+from suites.framework.targets.run import Run
 
 RESTARTS = 10
 DELAY_MS = 200

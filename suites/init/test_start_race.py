@@ -12,7 +12,8 @@ from suites.catalog import Mode
 from suites.framework.marks import case, modes
 from suites.framework.observation import Unmet
 from suites.framework.process import exited
-from suites.framework.targets.init import Init, Run
+from suites.framework.targets.init import Init
+from suites.framework.targets.run import Run
 from suites.framework.waiting import Deadline, ticks
 
 RUNS = 40

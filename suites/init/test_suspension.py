@@ -9,7 +9,8 @@ from suites.framework import proc
 from suites.framework.marks import case, modes
 from suites.framework.process import exited
 from suites.framework.signals import name
-from suites.framework.targets.init import PATIENCE_S, Init, Run
+from suites.framework.targets.init import Init
+from suites.framework.targets.run import PATIENCE_S, Run
 from suites.framework.waiting import Deadline, ticks
 
 BY_CHILD = {

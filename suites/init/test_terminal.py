@@ -15,7 +15,8 @@ from suites.framework.marks import case, modes, requires
 from suites.framework.process import exited
 from suites.framework.signals import name, names
 from suites.framework.targets.contained import ContainedInit
-from suites.framework.targets.init import Init, Run
+from suites.framework.targets.init import Init
+from suites.framework.targets.run import Run
 from suites.framework.terminal import INTERRUPT, QUIT, SUSPEND, Terminal
 from suites.framework.waiting import Waiter
 

@@ -13,7 +13,8 @@ from suites.framework.marks import case, modes, offered
 from suites.framework.process import exited, killed
 from suites.framework.signals import name, names
 from suites.framework.targets.contained import ContainedInit
-from suites.framework.targets.init import PATIENCE_S, Init, Run
+from suites.framework.targets.init import Init
+from suites.framework.targets.run import PATIENCE_S, Run
 
 GRACE_S = 1.0
 CLEAN_UP_S = 0.3

@@ -14,7 +14,8 @@ from suites.framework import proc, sockets
 from suites.framework.model import Reason
 from suites.framework.observation import Unmet
 from suites.framework.recorder import Recorder, State
-from suites.framework.targets.init import Init, Run
+from suites.framework.targets.init import Init
+from suites.framework.targets.run import Run
 from suites.framework.waiting import Deadline
 
 DEBOUNCE_MS = 50
