@@ -71,7 +71,11 @@ def foreign_elf(path: Path) -> None:
 WRONG_WORDS = {
     "unknown target": (("--target", "nonesuch"), "the catalogue has", "--target nonesuch=PATH"),
     "missing path": (("--target", "mine=init:./absent"), "No such file", "give the path of the binary"),
-    "directory": (("--target", "mine=init:./folder"), "is a directory", "give the binary"),
+    "directory that is no checkout": (
+        ("--target", "mine=init:./folder", "--build-as-root"),
+        "says how it is built",
+        "give the top of the checkout",
+    ),
     "not executable": (("--target", "mine=init:./plain"), "not executable", "chmod +x"),
     "other architecture": (("--target", "mine=init:./foreign"), "built for", "build it for"),
     "no program": (("--target", "mine=init:./text"), "mine=init:./text", "#!"),
