@@ -23,6 +23,7 @@ from suites.framework.errors import InfrastructureError, UsageError
 from suites.framework.facts import Finding, Missing
 from suites.framework.model import Profile
 from suites.framework.provisioning.cache import Cache
+from suites.framework.steps.step import StepLimits
 
 VERSION = 1
 """Of this builder: another one makes everything anew."""
@@ -150,7 +151,7 @@ def make(
             )
         record.write(folder / record.RECORD, _record(prepared, made, began))
 
-    entry = cache.entry(f"builds/{_chosen_key(prepared, cache)}", fill)
+    entry = cache.entry(f"builds/{_chosen_key(prepared, cache)}", fill, patience_s=StepLimits().time_s)
     known = record.read(entry)
     if known is None:
         raise InfrastructureError(f"{entry / record.RECORD} cannot be used", remedy=f"remove {entry}")

@@ -15,7 +15,7 @@ from suites.framework.events import EventLog
 from suites.framework.facts import Fact, Missing
 from suites.framework.hooks import NO_HOOKS, Hooks
 from suites.framework.keeper import Keeper
-from suites.framework.model import MISSING, SCHEMA, Begun, Ended, Outcome, Planned, Started
+from suites.framework.model import MISSING, SCHEMA, Begun, Ended, Note, Outcome, Planned, Started
 from suites.framework.provisioning.cache import Cache
 from suites.framework.results import manifest
 from suites.framework.results.rundir import RunDirectory
@@ -82,12 +82,19 @@ class BuildPhase:
                 log=error.end.log,
                 paragraph=paragraph(error.step, error.end, prepared.checkout.remarks),
             )
+        self._introduce(request, built)
         listed = manifest.manifest(built.path.parent)
         manifest.write(self.run.environment(HOST) / "artefacts" / f"{request.name}{manifest.SUFFIX}", listed)
         if built.unchanged:
             node, said = f"build::{request.name}::cached", f"unchanged: build {built.record.key[:12]} serves"
             self._write(request, Ended(node=node, outcome=Outcome.PASSED, message=said))
         return built
+
+    def _introduce(self, request: Request, built: Built) -> None:
+        """Note the target with its limits, for the gate that judges what its build took."""
+        value = {"name": request.name, "kind": "", "role": "target", "version": "", "path": str(built.path)}
+        value |= {"sha256": built.product.sha256}
+        self.events.write(Note(name="target", value={**value, "limits": dict(request.profile.limits), "null": False}))
 
     def _refuse(self, prepared: Prepared, missing: Missing) -> None:
         node = f"build::{prepared.request.name}::{prepared.choice.tool.name}"

@@ -53,14 +53,15 @@ class Cache:
         self.root = (root or default_root()).absolute()
         self.say = say
 
-    def entry(self, key: str, make: Callable[[Path], None]) -> Path:
+    def entry(self, key: str, make: Callable[[Path], None], *, patience_s: float = LOCK_TIMEOUT_S) -> Path:
         """Return the verified directory of ``key`` (such as ``targets/<sha256>``), made by ``make(folder)`` if need be.
 
-        Of several runs one makes it. A corrupted entry is discarded with a message and made again.
+        Of several runs one makes it, and the others wait for it as long as `patience_s`. A corrupted entry is
+        discarded with a message and made again.
         """
         if self.holds(key):
             return self.root / key
-        with self.lock(key), self._guarded(key):
+        with self.lock(key, patience_s=patience_s), self._guarded(key):
             if not self.holds(key):
                 self._publish(key, make)
         return self.root / key
@@ -70,13 +71,13 @@ class Cache:
         return (self.root / key / MANIFEST).is_file() and not differences(self.root / key)
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Hold the lock of ``key`` against other runs."""
+    def lock(self, key: str, *, patience_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+        """Hold the lock of ``key`` against other runs, having waited at most `patience_s` for it."""
         path = self.root / "locks" / f"{key.replace('/', '.')}.lock"
         with self._guarded(key):
             self.folder("locks")
             held = FileLock(path, mode=0o644)
-            self._acquire(held, key)
+            self._acquire(held, key, patience_s)
         try:
             yield
         finally:
@@ -99,16 +100,16 @@ class Cache:
             fresh.replace(path)
         return path
 
-    def _acquire(self, held: FileLock, key: str) -> None:
+    def _acquire(self, held: FileLock, key: str, patience_s: float) -> None:
         try:
             held.acquire(timeout=0)
         except Timeout:
             self.say(f"cache: another run is busy with {key}; waiting for it")
             try:
-                held.acquire(timeout=LOCK_TIMEOUT_S)
+                held.acquire(timeout=patience_s)
             except Timeout:
                 raise InfrastructureError(
-                    f"cache entry {key} is locked for more than {LOCK_TIMEOUT_S:.0f} s",
+                    f"cache entry {key} is locked for more than {patience_s:.0f} s",
                     why=f"another run holds {held.lock_file}",
                     remedy="end that run, or use another cache with --cache DIR",
                 ) from None

@@ -10,6 +10,8 @@ from suites.framework.results.result import Result
 
 CARRIED = ("--profile", "--target-env", "--wrap", "--image", "--as-user", "--plugin", "--hook")
 """Options of the run without which a case may end differently."""
+FLAGS = ("--build-as-root", "--offline")
+"""The same, without a value."""
 _EXPRESSION = re.compile(r"[\w:+.\[\]\\/-]+")
 _WORDS = re.compile(r"[\w:+.\\/-]+")
 _KEYWORDS = frozenset({"and", "or", "not", "None", "True", "False"})
@@ -52,6 +54,7 @@ def _target(name: str, argv: Sequence[str]) -> str:
 
 
 def _carried(argv: Sequence[str]) -> Iterator[str]:
+    yield from (flag for flag in FLAGS if flag in argv)
     for option in CARRIED:
         for value in _values(argv, option):
             if option == "--target-env":

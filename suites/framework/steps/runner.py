@@ -72,6 +72,7 @@ class Runner:
                 end = attempt.run(lambda: said.append(self.hooks.during(hooked)))
             except KeyboardInterrupt:
                 self._write(step, attempt.interrupted())
+                self.hooks.after(hooked, Outcome.ERRORED.value)  # what `before` started wants to be ended
                 raise
         said.append(self.hooks.after(hooked, _outcome(end).value))
         end = _with_complaints(end, [text for text in said if text])
