@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,17 @@ PROGRAMS = {
 }
 
 
+@cache
+def works(program: str) -> bool:
+    """Return whether a program says its version: one that is there may still have no toolchain behind it."""
+    words = [program, "version" if program == "go" else "--version"]
+    return shutil.which(program) is not None and not subprocess.run(words, capture_output=True).returncode
+
+
 def project(folder: Path, name: str, **more: str) -> Path:
     """Write a project into a folder; skip the test where its tool is missing."""
-    if absent := [program for program in PROGRAMS[name] if shutil.which(program) is None]:
-        pytest.skip(f"{absent[0]} is not installed")
+    if absent := [program for program in PROGRAMS[name] if not works(program)]:
+        pytest.skip(f"{absent[0]} does not work here: install it; one of a toolchain manager needs its home")
     return write(folder, PROJECTS[name] | more)
 
 

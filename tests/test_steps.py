@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,16 @@ class Bench:
         return (self.folder / "step.log").read_text()
 
 
+Left = Callable[[], set[int]]
+
+
+@pytest.fixture
+def left() -> Left:
+    """Return a function that tells which children this process has more than now."""
+    before = set(proc.children(os.getpid()))
+    return lambda: set(proc.children(os.getpid())) - before
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     """Return a bench of its own folder."""
@@ -138,13 +148,13 @@ def test_nothing_waits_for_input(bench: Bench) -> None:
         ("setsid sh -c 'trap \"\" TERM; sleep 1000' & sleep 1000", {"silence_s": 0.3}, Reason.SILENCE),
     ],
 )
-def test_a_limit_ends_everything(bench: Bench, script: str, limits: dict[str, Any], reason: Reason) -> None:
+def test_a_limit_ends_everything(bench: Bench, left: Left, script: str, limits: dict[str, Any], reason: Reason) -> None:
     """A deaf or silent step, and what it put into other sessions, is gone when its limit is reached."""
     began = time.monotonic()
     end = bench.run(script, **limits)
     assert (reason, signal.SIGKILL) == (end.reason, end.code)
     assert time.monotonic() - began < 10
-    assert () == proc.children(os.getpid())
+    assert set() == left()
 
 
 def test_the_log_has_what_the_command_wrote(bench: Bench) -> None:
@@ -212,7 +222,15 @@ def test_a_limit_ends_daemons_without_a_cgroup(bench: Bench, alive: Alive) -> No
     assert alive.nobody
 
 
-@pytest.mark.usefixtures("bare")
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT raise: whoever was started in the background of a script ignores it (bash(1), SIGNALS)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("bare", "interruptible")
 @pytest.mark.parametrize("delay_s", [0.0, 0.1])
 def test_ctrl_c_ends_the_step(tmp_path: Path, alive: Alive, delay_s: float) -> None:
     """In a hook or later: nothing of the step lives, its node says interrupted, and the interruption goes on."""
@@ -247,14 +265,14 @@ def test_output_is_no_silence(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("walled", [True, False])
-def test_daemons_end_with_the_step(bench: Bench, monkeypatch: pytest.MonkeyPatch, walled: bool) -> None:
+def test_daemons_end_with_the_step(bench: Bench, left: Left, monkeypatch: pytest.MonkeyPatch, walled: bool) -> None:
     """What a build leaves in the background neither delays it nor survives it, with a wall and without."""
     if not walled:
         monkeypatch.setattr(barrier, "walled", lambda _: False)
     began = time.monotonic()
     assert bench.run("setsid sh -c 'sleep 1000 & sleep 1000' >&2 & exit 0").ok
     assert time.monotonic() - began < 10
-    assert () == proc.children(os.getpid())
+    assert set() == left()
 
 
 def test_what_cannot_be_started_says_why(bench: Bench) -> None:
@@ -317,7 +335,9 @@ def test_a_low_hard_limit_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("walled", [True, False])
-def test_memory_is_limited_without_a_cgroup(bench: Bench, monkeypatch: pytest.MonkeyPatch, walled: bool) -> None:
+def test_memory_is_limited_without_a_cgroup(
+    bench: Bench, left: Left, monkeypatch: pytest.MonkeyPatch, walled: bool
+) -> None:
     """By measuring all processes of the step together."""
     monkeypatch.setattr(runner._Attempt, "_cgroup", lambda *_: None)
     if not walled:
@@ -325,7 +345,7 @@ def test_memory_is_limited_without_a_cgroup(bench: Bench, monkeypatch: pytest.Mo
     eater = f"{sys.executable} -c 'import time; kept = bytearray(60 << 20); time.sleep(1000)'"
     end = bench.run(f"{eater} & {eater} & wait", memory_bytes=100 << 20, time_s=30)
     assert (Reason.OOM, Outcome.FAILED) == (end.reason, bench.ended.outcome), end
-    assert () == proc.children(os.getpid())
+    assert set() == left()
 
 
 @pytest.mark.parametrize("walled", [True, False])
