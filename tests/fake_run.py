@@ -30,6 +30,11 @@ class FakeRun:
         """Make the directory."""
         self.run = RunDirectory.create(self.path, run="20261121T101530-3f9a", argv=self.argv, now=lambda: START)
 
+    def __del__(self) -> None:
+        """Close the logs: hundreds of such runs are made by one process."""
+        for log in self.logs.values():
+            log.close()
+
     def write(self, *events: Event, environment: str = "root-native", phase: str = "test", worker: str = "0") -> None:
         """Append events to the file of a worker; the first time it begins with `Begun`."""
         key = (environment, phase, worker)
