@@ -16,7 +16,7 @@ import pytest
 from suites.framework.commands.build import build, requests
 from suites.framework.errors import ExitCode, UsageError
 from suites.framework.options import Options, parse
-from suites.framework.results.rundir import RunDirectory
+from suites.framework.results.rundir import RUN_VARIABLE, RunDirectory
 from suites.framework.results.view import View, load
 from suites.framework.subjects import FIXTURES
 from suites.framework.targets.catalogue import load_catalogue
@@ -30,6 +30,12 @@ INIT = """\
 #include <unistd.h>
 int main(int argc, char **argv) { execvp(argv[1], argv + 1); return 127; }
 """
+
+
+@pytest.fixture(autouse=True)
+def every_launch_is_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the run of the nox that runs these tests: its sessions would share one directory."""
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
 
 
 def options(folder: Path, *words: str) -> Options:

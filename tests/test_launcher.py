@@ -13,7 +13,10 @@ import pytest
 from suites.framework import __main__ as launcher
 from suites.framework import cases
 from suites.framework.errors import ExitCode, InfrastructureError, UsageError
+from suites.framework.model import Outcome, Reason
 from suites.framework.options import Options
+from suites.framework.results.rundir import RUN_VARIABLE, RunDirectory
+from suites.framework.results.view import load
 from tests.contexts import MINE
 from tests.walled import refusal
 
@@ -132,3 +135,31 @@ def test_a_session_that_cannot_begin_says_why(words: list[str], line: str, folde
     assert done.returncode in (ExitCode.USAGE, ExitCode.INFRASTRUCTURE), done.stdout + done.stderr
     assert line in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_hooks_stand_around_each_phase(tmp_path: Path) -> None:
+    """An executable hears of both phases; one that fails makes the phase errored, and the run red."""
+    if said := refusal(user=False):
+        pytest.skip(said)
+    hook, calls = tmp_path / "hook", tmp_path / "calls"
+    hook.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n[ "$1 $2" != "end test" ]\n')
+    hook.chmod(0o755)
+    words = ["--target", "reference", "--case", "EX-02", "--hook", str(hook), "--workers", "1"]
+    words += ["--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache"), "--privilege", PRIVILEGE]
+    given = {name: value for name, value in os.environ.items() if name != RUN_VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-m", "suites.framework", "run", *words],
+        env={**given, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ["start preflight", "end preflight", "start test", "end test"] == [
+        line.strip() for line in calls.read_text().splitlines()
+    ]
+    assert ExitCode.FAILED == done.returncode, done.stdout + done.stderr
+    results = {result.node: result for result in load(RunDirectory.open(tmp_path / "runs/latest")).results}
+    assert (Outcome.ERRORED, Reason.HOOK) == (results["hook::test"].outcome, results["hook::test"].reason)
+    assert "hook::preflight" not in results
+    assert all(result.outcome is Outcome.PASSED for result in results.values() if result.cases)

@@ -17,6 +17,7 @@ from suites.framework.options import LATEST, Options
 from suites.framework.planning import bare
 from suites.framework.provisioning import payload as payloads
 from suites.framework.provisioning.cache import Cache
+from suites.framework.provisioning.debian import Provider
 from suites.framework.provisioning.resolve import Absent, Build, resolve
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import load
@@ -78,10 +79,11 @@ def _moved_all(value: str, places: Mapping[str, str]) -> str:
     return ":".join(places.get(part, part) for part in value.split(":"))
 
 
-def subjects(options: Options, *, build: Build | None = None) -> Subjects:
+def subjects(options: Options, *, build: Build | None = None, packages: Provider | None = None) -> Subjects:
     """Resolve and stage the targets, build the payload; UsageError for names, paths and cases that do not exist.
 
-    ``build`` builds the checkouts among the targets; without it they are refused.
+    ``build`` builds the checkouts among the targets; without it they are refused. ``packages`` replaces the provider
+    of the distribution's packages.
     """
     cache = Cache(options.cache)
     catalogue = load_catalogue(FIXTURES / "targets")
@@ -99,6 +101,7 @@ def subjects(options: Options, *, build: Build | None = None) -> Subjects:
         target_env=options.target_env,
         wrap=options.wrap,
         build=build,
+        packages=packages,
     )
     ids = {case.id for case in known} | {f"{case.kind}:{case.id}" for case in known}
     for target in targets:

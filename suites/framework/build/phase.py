@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,8 +12,9 @@ from suites.framework.build.tool import BuildFailedError, Execute
 from suites.framework.events import EventLog
 from suites.framework.facts import Fact, Missing
 from suites.framework.hooks import NO_HOOKS, Hooks
+from suites.framework.identity import of_launcher
 from suites.framework.keeper import Keeper
-from suites.framework.model import MISSING, SCHEMA, Begun, Ended, Note, Outcome, Planned, Started
+from suites.framework.model import MISSING, Ended, Note, Outcome, Planned, Started
 from suites.framework.provisioning.cache import Cache
 from suites.framework.results import manifest
 from suites.framework.results.rundir import RunDirectory
@@ -147,7 +146,7 @@ def opened(
     """Open the phase's event log; what only a step needs is made when there is one."""
     with ExitStack() as stack:
         events = stack.enter_context(EventLog(run.events(HOST, PHASE, "launcher")))
-        events.write(_begun(run))
+        events.write(of_launcher(run.path.name, environment=HOST, phase=PHASE))
         runners: list[Runner] = []
 
         def execute(step: Step, log: Path) -> StepEnd:
@@ -168,21 +167,3 @@ def _runner(stack: ExitStack, run: RunDirectory, events: EventLog, hooks: Hooks)
     stack.callback(keeper.finish)
     metrics = stack.enter_context(MetricsFile(folder / "metrics" / f"{PHASE}.jsonl"))
     return Runner(events=events, run=run.path, environment=HOST, metrics=metrics, hooks=hooks, keeper=keeper)
-
-
-def _begun(run: RunDirectory) -> Begun:
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    status = dict(line.partition(":")[::2] for line in lines)
-    return Begun(
-        schema=SCHEMA,
-        run=run.path.name,
-        environment=HOST,
-        phase=PHASE,
-        worker="launcher",
-        pid=os.getpid(),
-        uid=os.getuid(),
-        cap_eff=status["CapEff"].strip(),
-        uid_map=" ".join(Path("/proc/self/uid_map").read_text(encoding="ascii").split()),
-        container="",
-        versions={"python": platform.python_version(), "kernel": platform.release()},
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 
 from suites.catalog import Environment
@@ -13,12 +13,15 @@ from suites.framework.build.wanted import from_checkouts
 from suites.framework.errors import CannotRunError, ExitCode, SeatrialError
 from suites.framework.hooks import Hooks
 from suites.framework.options import Options
+from suites.framework.provisioning.cache import Cache
+from suites.framework.provisioning.debian import Packages
+from suites.framework.provisioning.phase import ProvisionPhase
 from suites.framework.results import terminal
 from suites.framework.results.derive import Derived, derive
 from suites.framework.results.result import Result
 from suites.framework.results.rundir import RUN_VARIABLE, RunDirectory, invoking_user
 from suites.framework.session import Session
-from suites.framework.subjects import CHECKOUT, subjects, with_failed
+from suites.framework.subjects import CHECKOUT, Subjects, subjects, with_failed
 from suites.framework.versions import versions
 
 
@@ -37,7 +40,7 @@ def run(options: Options) -> ExitCode:
     interrupted = False
     try:
         hooks = Hooks.load(options.plugins, options.hooks, base=options.base)
-        found = subjects(options, build=from_checkouts(options, directory, hooks))
+        found = _subjects(options, directory, hooks)
         Session(options, here, directory, hooks=hooks).execute(found)
         directory.conclude(here.name, ExitCode.GREEN)
     except SeatrialError as error:
@@ -47,6 +50,17 @@ def run(options: Options) -> ExitCode:
         interrupted = True
         directory.conclude(here.name, ExitCode.INTERRUPTED, "interrupted")
     return _finish(directory, here, trouble, interrupted)
+
+
+def _subjects(options: Options, directory: RunDirectory, hooks: Hooks) -> Subjects:
+    """Build and provision the targets, as phases of this run."""
+    with ExitStack() as stack:
+        packages = Packages(Cache(options.cache), offline=options.offline)
+        return subjects(
+            options,
+            build=from_checkouts(options, directory, hooks),
+            packages=ProvisionPhase(packages, directory, stack),
+        )
 
 
 def _finish(directory: RunDirectory, here: Environment, trouble: SeatrialError | None, interrupted: bool) -> ExitCode:

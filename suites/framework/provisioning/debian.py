@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from suites.framework.facts import Fact, Finding, Missing
 from suites.framework.provisioning.cache import Cache
@@ -63,6 +64,13 @@ class Provisioned:
     """Of the package, as the distribution writes it."""
     environment: dict[str, str] = field(default_factory=dict)
     """LD_LIBRARY_PATH for this program only; empty when the machine has every library."""
+
+
+class Provider(Protocol):
+    """Where programs come from that stand neither on PATH nor in a path that was given."""
+
+    def provision(self, package: str, binary: str) -> Provisioned | Missing:
+        """Return the program ``binary`` of ``package``, or why it cannot be had."""
 
 
 class Packages:

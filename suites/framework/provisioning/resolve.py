@@ -18,7 +18,7 @@ from suites.framework.errors import UsageError
 from suites.framework.facts import Fact, Missing
 from suites.framework.model import Call, Profile, Role, Target
 from suites.framework.provisioning.cache import Cache, sha256_of
-from suites.framework.provisioning.debian import Packages
+from suites.framework.provisioning.debian import Packages, Provider
 from suites.framework.provisioning.staging import stage
 from suites.framework.provisioning.version import UNKNOWN, version
 from suites.framework.targets.executable import inspect
@@ -78,7 +78,7 @@ def resolve(
     target_env: Mapping[str, str] | None = None,
     wrap: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
-    packages: Packages | None = None,
+    packages: Provider | None = None,
     build: Build | None = None,
 ) -> tuple[tuple[Target, ...], tuple[Absent, ...]]:
     """Return the staged targets in the order to show them, and those that are absent.
@@ -207,7 +207,7 @@ class _Site:
 
     cache: Cache
     fixtures: Path
-    packages: Packages
+    packages: Provider
     environ: Mapping[str, str]
     target_env: dict[str, str]
     wrap: tuple[str, ...]
