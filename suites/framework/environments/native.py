@@ -55,16 +55,22 @@ class NativeWorker:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             self._killed = True
 
+    def _reaped(self) -> int:
+        """Reap the process and return its status, which an interruption between the two calls would lose."""
+        with suppress(ChildProcessError):
+            _, wait_status, self.usage = os.wait4(self.pid, 0)
+            self._process.returncode = os.waitstatus_to_exitcode(wait_status)
+        return -signal.SIGKILL if self._process.returncode is None else self._process.returncode
+
     def end(self) -> WorkerEnd:
         """Reap the process and close the lifeline."""
         if self._end is None:
-            _, wait_status, self.usage = os.wait4(self.pid, 0)
-            self._process.returncode = status = os.waitstatus_to_exitcode(wait_status)
+            status = _true_status(self._reaped(), killed=self._killed, words=tail(self._log))
+            self._end = judge(status, killed=self._killed, log=self._log)
+            # last, so that an interruption leaves no descriptor that is watched and closed
             if self._process.stdin is not None:
                 self._process.stdin.close()
             os.close(self._pidfd)
-            status = _true_status(status, killed=self._killed, words=tail(self._log))
-            self._end = judge(status, killed=self._killed, log=self._log)
         return self._end
 
 
