@@ -19,7 +19,8 @@ from suites.framework.waiting import Capture, Deadline, Waiter
 
 ALL_SIGNALS = tuple(number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
 HIGH_FD = 200
-"""Source descriptors are moved above this before they are laid out for a child, so that none is overwritten."""
+"""Source descriptors are moved above this, and above where they go, before they are laid out for a child: none is
+overwritten by another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,8 @@ def spawn(argv: Sequence[str | bytes], *, environment: Mapping[str, str], fds: M
 
     All signals are unblocked and at their default. `argv[0]` is a path. Raises OSError as posix_spawn(3) does.
     """
-    moved = {inside: fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, HIGH_FD) for inside, ours in fds.items()}
+    least = max(HIGH_FD, *(inside + 1 for inside in fds)) if fds else HIGH_FD
+    moved = {inside: fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, least) for inside, ours in fds.items()}
     try:
         pid = os.posix_spawn(
             argv[0],
