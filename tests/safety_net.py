@@ -93,7 +93,10 @@ def run(
         "directory": str(directory),
     }
     user = () if os.geteuid() == 0 else ("--user", "--map-current-user")
-    given = {**os.environ, **(environment or {}), "SEATRIAL_RUN": run_id, "TMPDIR": scratch}
+    # Not measured: an interruption in the middle of coverage's own work leaves its lock held, and the launcher waits
+    # for that lock for ever (seen with py-spy).
+    own = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    given = {**own, **(environment or {}), "SEATRIAL_RUN": run_id, "TMPDIR": scratch}
     for name in ("SEATRIAL_NOX", "SUDO_UID", "SUDO_GID", "CI"):
         given.pop(name, None)
     done = subprocess.run(
