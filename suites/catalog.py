@@ -24,14 +24,16 @@ class Kind(StrEnum):
     """What a target is, hence which suite tries it."""
 
     INIT = "init"
+    OCI = "oci"
 
 
 class Mode(StrEnum):
-    """How a case runs its target: an ordinary process, PID 1 of a PID namespace, or under the docker command."""
+    """How a case runs its target: as an ordinary process, PID 1, below docker, or by a runtime's command line."""
 
     PLAIN = "plain"
     PID1 = "pid1"
     DOCKER = "docker"
+    CLI = "cli"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +51,11 @@ class Environment:
 
 ENVIRONMENTS = tuple(Environment(privilege=privilege, place=place) for privilege in Privilege for place in Place)
 
-SUITES: dict[Kind, str] = {Kind.INIT: "suites/init"}
+SUITES: dict[Kind, str] = {Kind.INIT: "suites/init", Kind.OCI: "suites/oci"}
 """The folder of test modules for each kind, relative to the folder that holds ``suites``."""
+
+MODES: dict[Kind, tuple[Mode, ...]] = {Kind.INIT: (Mode.PLAIN, Mode.PID1), Kind.OCI: (Mode.CLI,)}
+"""The modes of a case that names none."""
 
 TIERS: dict[str, int] = {"smoke": 1, "plan": 2, "full": 3, "nightly": 4}
 """Names that ``--tier`` takes beside the numbers 1 to 4."""

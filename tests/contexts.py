@@ -10,8 +10,9 @@ from typing import Any
 from suites.catalog import ENVIRONMENTS, Environment, Kind, Privilege
 from suites.framework import probes
 from suites.framework.bench import Bench
+from suites.framework.calls import Call, InitCall
 from suites.framework.facts import Fact, Finding
-from suites.framework.model import SCHEMA, Call, Context, InitCall, Limits, Paths, Profile, Role, Selection, Target
+from suites.framework.model import SCHEMA, Context, Limits, Paths, Profile, Role, Selection, Target
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ("/bin/sh", str(ROOT / "fixtures/inits/reference_init.py"), "{python}")

@@ -11,8 +11,9 @@ import pytest
 
 from suites.framework.build import record
 from suites.framework.build.pickup import last_build
+from suites.framework.calls import BuildCall
 from suites.framework.errors import UsageError
-from suites.framework.model import BuildCall, Profile
+from suites.framework.model import Profile
 from suites.framework.steps.step import Step, StepEnd
 from tests.projects import GO, MAKEFILE, C, Yard, project, write
 

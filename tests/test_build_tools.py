@@ -10,8 +10,9 @@ import pytest
 
 from suites.framework.build.manifest import TOOLS, choose
 from suites.framework.build.tool import BuildFailedError
+from suites.framework.calls import BuildCall
 from suites.framework.errors import UsageError
-from suites.framework.model import BuildCall, Profile
+from suites.framework.model import Profile
 from suites.framework.steps.step import Step, StepEnd
 from tests.projects import GO, MAKEFILE, PROJECTS, RUST, C, Yard, project, snapshot, write
 

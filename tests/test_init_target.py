@@ -14,8 +14,9 @@ import pytest
 from suites.catalog import Mode, Privilege
 from suites.framework import proc
 from suites.framework.bench import Bench
+from suites.framework.calls import Call, InitCall
 from suites.framework.errors import InfrastructureError
-from suites.framework.model import Call, InitCall, Profile, Reason
+from suites.framework.model import Profile, Reason
 from suites.framework.observation import Unmet
 from suites.framework.process import exited, killed
 from suites.framework.signals import names

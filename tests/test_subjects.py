@@ -27,7 +27,7 @@ def subjects_of(program: Path, libraries: str) -> Subjects:
         profile=Profile(),
         environment={"LD_LIBRARY_PATH": libraries},
     )
-    return Subjects(targets=(target,), absent=(), payload=(str(program.parent / "payload"),), compiler=COMPILER)
+    return Subjects(targets=(target,), absent=(), payload=(str(program.parent / "payload"),), findings=(COMPILER,))
 
 
 @pytest.fixture

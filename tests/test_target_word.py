@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from suites.catalog import Kind
+from suites.framework.calls import Variant
 from suites.framework.errors import UsageError
-from suites.framework.model import Control, Profile, Variant
+from suites.framework.model import Control, Profile
 from suites.framework.targets.executable import inspect
 from suites.framework.targets.word import Word, parse
 

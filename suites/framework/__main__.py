@@ -65,6 +65,12 @@ def _clean(options: Options) -> ExitCode:
     return clean(options)
 
 
+def _rootfs(options: Options) -> ExitCode:
+    from suites.framework.commands.rootfs import rootfs
+
+    return rootfs(options)
+
+
 COMMANDS: dict[str, Callable[[Options], ExitCode]] = {
     "run": _run,
     "build": _build,
@@ -74,6 +80,7 @@ COMMANDS: dict[str, Callable[[Options], ExitCode]] = {
     "gate": _gate,
     "mutants": _mutants,
     "clean": _clean,
+    "rootfs": _rootfs,
 }
 """Each command imports only what it needs: `cases` works where no Docker SDK is."""
 

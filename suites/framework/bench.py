@@ -67,6 +67,7 @@ class Bench:
         self.notes: list[tuple[str, Any]] = []
         self.failure_evidence: list[Evidence] = []
         self._cleanups: list[Callable[[], object]] = []
+        self._found: list[Leak] = []
         self._census = leaks.Census(self.home, groups=self._groups(here), is_payload=self._is_payload)
 
     @staticmethod
@@ -78,6 +79,10 @@ class Bench:
     def note(self, name: str, value: Any) -> None:
         """Keep a measured value for the report; units stand in the name (``forwarding_s``)."""
         self.notes.append((name, value))
+
+    def found(self, leak: Leak) -> None:
+        """Report something left behind that the census cannot see, or would see too late."""
+        self._found.append(leak)
 
     def own(self, cleanup: Callable[[], object]) -> None:
         """Call this when the test is over, last in first out."""
@@ -147,7 +152,8 @@ class Bench:
         for cleanup in reversed(self._cleanups):
             cleanup()
         cut_short = any(launch.cut_short for launch in self.launches)
-        return tuple(leak for leak in self._census.settle() if not (cut_short and leak.kind == leaks.PROCESSES))
+        census = [leak for leak in self._census.settle() if not (cut_short and leak.kind == leaks.PROCESSES)]
+        return (*self._found, *census)
 
     def _is_payload(self, pid: int) -> bool:
         payload = [word.encode() for word in self.payload]

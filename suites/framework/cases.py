@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from suites.catalog import ENVIRONMENTS, SUITES, Environment, Kind, Mode
+from suites.catalog import ENVIRONMENTS, MODES, SUITES, Environment, Kind, Mode
 from suites.framework import planning
 from suites.framework.codec import encode
 from suites.framework.errors import UsageError
@@ -34,7 +34,7 @@ class Case:
     """What is checked, with the contract in brackets: the first line of the docstring."""
     why: str
     by_hand: str
-    """A few lines of shell in which ``$INIT`` stands for the target."""
+    """A few lines of shell in which ``$INIT`` or ``$RUNTIME`` stands for the target."""
     modes: tuple[Mode, ...]
     environments: tuple[str, ...]
     requires: tuple[Fact, ...]
@@ -69,7 +69,7 @@ def _of_module(path: Path, kind: Kind, shown: Path) -> Iterator[Case]:
 def _of_test(function: Callable[..., Any], kind: Kind, node: str) -> Iterator[Case]:
     marks: list[pytest.Mark] = list(getattr(function, "pytestmark", []))
     title, why, by_hand = described(inspect.getdoc(function) or "")
-    modes: tuple[Mode, ...] = planning.arguments(marks, "modes") or (Mode.PLAIN, Mode.PID1)
+    modes: tuple[Mode, ...] = planning.arguments(marks, "modes") or MODES[kind]
     for identifier in planning.arguments(marks, "case"):
         yield Case(
             id=identifier,

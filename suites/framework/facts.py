@@ -26,6 +26,10 @@ class Fact(StrEnum):
     """Packages of the distribution can be downloaded without root and unpacked without installing."""
     COMPILER = "compiler"
     """A C compiler builds the recorder payload."""
+    STATIC_PAYLOAD = "static-payload"
+    """The recorder payload is linked statically, so that it runs in any root file system."""
+    ROOTFS = "rootfs"
+    """A root file system for containers is there, or can be made: a static busybox at least."""
 
     CARGO = "cargo"
     """cargo builds checkouts with a Cargo.toml."""

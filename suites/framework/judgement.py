@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import _pytest.outcomes
 
+from suites.catalog import MODES, Kind
 from suites.framework.facts import Fact
 from suites.framework.leaks import Leak, Owner
 from suites.framework.model import MISSING, Control, Deviation, Outcome, Reason
@@ -106,6 +107,11 @@ def must_fail(control: Control | None, mode: str, cases: Sequence[str]) -> bool:
     """Return whether a control has declared a failure of this case in this mode."""
     declared: tuple[str, ...] = getattr(control, mode, ()) if control else ()
     return EVERY in declared or any(case in declared for case in cases)
+
+
+def is_null(control: Control | None, kind: Kind) -> bool:
+    """Return whether a target does nothing of its kind: it must fail every case in every mode."""
+    return all(must_fail(control, mode, ()) for mode in MODES[kind])
 
 
 def concerning(deviation: Deviation, parameter: str) -> Deviation:

@@ -13,7 +13,7 @@ from suites.framework.facts import Fact
 
 MARKS = {
     "case(*ids)": "the rows of the case list that this test (or parameter) answers",
-    "modes(*modes)": "the modes in which it makes sense; without it plain and pid1",
+    "modes(*modes)": "the modes in which it makes sense; without it those of its kind",
     "within(privilege=..., place=...)": "the environments in which it makes sense; without it all",
     "requires(*facts)": "what the environment must have; missing: skipped, or failed when promised",
     "offered(*words)": "what the target's profile must offer; otherwise the case is not offered",
@@ -44,7 +44,7 @@ def requires(*facts: Fact) -> MarkDecorator:
 
 
 def offered(*words: str) -> MarkDecorator:
-    """Report a test as not offered where the profile lacks one of the words of `Init.offers`."""
+    """Report a test as not offered where the profile lacks one of the words that the adapter offers (`Init.offers`)."""
     return pytest.mark.offered(*words)
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from suites.catalog import Kind, Mode
+from suites.framework.calls import BuildCall, Call, Variant
 from suites.framework.facts import Fact, Finding
 
 SCHEMA = 1
@@ -210,62 +211,6 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InitCall:
-    """How an init is called and what it offers."""
-
-    separator: str = ""
-    """Word between the options and the command, such as ``--``."""
-    subreaper: tuple[str, ...] = ()
-    """Options that make it adopt orphans when it is not PID 1; empty when it always does or never does."""
-    adopts: bool = True
-    """Whether it can adopt orphans when it is not PID 1."""
-    delivery: str = "child"
-    """``child`` or ``group``: who receives a forwarded signal."""
-    fence: int = 64
-    """The highest signal that it is known to forward: ends a proof of absence."""
-    graceful: tuple[str, ...] = ()
-    """Options that set the time from TERM to KILL, ``{seconds}`` standing for it; empty = no escalation offered."""
-    ports: tuple[str, ...] = ()
-    """Options that make it listen at ``{ports}`` (joined by commas) and name the sockets in SCINIT_INHERITED_FDS."""
-    listen_fds: tuple[str, ...] = ()
-    """The same, but the sockets are named as systemd does it: LISTEN_FDS, LISTEN_PID (sd_listen_fds(3))."""
-    reload: tuple[str, ...] = ()
-    """Options that make it restart a command that has changed, ``{debounce_ms}`` after the last change and
-    ``{delay_ms}`` after the end of the one before; empty = not offered."""
-    watch: tuple[str, ...] = ()
-    """Options that have it watch ``{path}`` instead of the command; empty = not offered."""
-    rewrite: tuple[str, ...] = ()
-    """Options that forward signal ``{to}`` where ``{from}`` came, nothing for 0; empty = not offered."""
-    remap: tuple[str, ...] = ()
-    """Options that make it exit 0 where its child's code is ``{code}``; empty = not offered."""
-    tstp: str = "forwarded"
-    """What its child sees of a TSTP: ``forwarded``, ``stopped`` (it gets STOP instead) or ``ignored``."""
-    suspends: bool = False
-    """Whether TSTP, once dealt with, stops the init itself where it is not PID 1, which the kernel does not stop."""
-    permutes: bool = False
-    """Whether it takes options that stand behind the command for its own (getopt(3) without ``+``)."""
-    usage: int = 1
-    """Exit code of its own usage error."""
-    help: tuple[str, ...] = ()
-    """Arguments that make it explain itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """Calling conventions, one table per kind."""
-
-    init: InitCall = InitCall()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """The same program called with more options; shown as ``NAME+VARIANT``. Fields left out keep the target's."""
-
-    arguments: tuple[str, ...] = ()
-    call: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     """A target that must fail: per mode the cases, or ``*`` for every one."""
 
@@ -273,16 +218,7 @@ class Control:
     plain: tuple[str, ...] = ()
     pid1: tuple[str, ...] = ()
     docker: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildCall:
-    """How a checkout is built where its manifest does not say enough."""
-
-    command: tuple[str, ...] = ()
-    """Replaces the tool that the manifest asks for; executed in a copy of the checkout."""
-    executable: str = ""
-    """File name of the program among those that the build makes; empty = `binary`, or the only one."""
+    cli: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,8 +240,8 @@ class Profile:
     version: tuple[str, ...] = ()
     """Arguments that make it print its version."""
     siblings: tuple[str, ...] = ()
-    build: BuildCall = BuildCall()
-    call: Call = Call()
+    build: BuildCall = field(default_factory=BuildCall)
+    call: Call = field(default_factory=Call)
     limits: dict[str, float] = field(default_factory=dict)
     variant: dict[str, Variant] = field(default_factory=dict)
     deviation: tuple[Deviation, ...] = ()
@@ -343,7 +279,7 @@ class Target:
     """Variables for this target only (LD_LIBRARY_PATH of a provisioned one, ``--target-env``)."""
     wrap: tuple[str, ...] = ()
     """Words in front of argv; ``{evidence}`` stands for the node's folder of artefacts."""
-    call: Call = Call()
+    call: Call = field(default_factory=Call)
     """The profile's conventions with the variant's laid over them."""
     only: tuple[str, ...] = ()
     """Case ids that this target is tried with, whatever the selection is; empty = all."""
@@ -396,6 +332,8 @@ class Paths:
     """Short private folder of this worker, read-write."""
     payload: tuple[str, ...]
     """Words that start the payload: the compiled one, or ``{python}`` and the twin."""
+    rootfs: str = ""
+    """A root file system for containers, read-only; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,11 @@ class Options:
     against: Path | None = None
     golden: Path | None = None
     strict: bool = False
+    action: str = ""
+    """What `rootfs` does: list, fetch, verify or clean."""
+    source: str | None = None
+    """Where a root file system comes from."""
+    sha256: str | None = None
     words: tuple[str, ...] = ()
     """The words as given after the command, for the command that reproduces a failure."""
 
@@ -138,6 +143,12 @@ def _words(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be split into words: {error}") from None
 
 
+def _sha256(text: str) -> str:
+    if len(text) != 64 or set(text.lower()) - set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no SHA-256: 64 hexadecimal digits")
+    return text.lower()
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the launcher."""
     top = _Parser(prog="python -m suites.framework", allow_abbrev=False, description=__doc__)
@@ -188,7 +199,29 @@ def parser() -> argparse.ArgumentParser:
     gate.add_argument("--strict", action="store_true", help="an inconclusive measurement is red too")
     clean = command("clean", "what earlier runs left; removes it with --apply")
     clean.add_argument("--apply", action="store_true", help="really remove")
+    _rootfs(command("rootfs", "root file systems for containers"))
     return top
+
+
+def _rootfs(added: argparse.ArgumentParser) -> None:
+    actions = added.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        made.add_argument("--cache", type=Path, metavar="DIR", default=argparse.SUPPRESS)
+        return made
+
+    action("list", "the sources, and what of them is in the cache")
+    fetch = action("fetch", "take a root file system into the cache")
+    fetch.add_argument("source", metavar="SOURCE", help="busybox, mmdebstrap, docker:IMAGE, a tar archive or its URL")
+    fetch.add_argument("--sha256", type=_sha256, metavar="HEX", help="of the archive; a URL needs it")
+    verify = action("verify", "compare what is in the cache with its manifest; what is damaged is made again")
+    verify.add_argument("source", metavar="SOURCE", nargs="?", help="default: all")
+    for fetching in (fetch, verify):
+        fetching.add_argument("--offline", action="store_true", help="fetch nothing")
+    action("clean", "the root file systems in the cache; removes them with --apply").add_argument(
+        "--apply", action="store_true", help="really remove"
+    )
 
 
 def _selection(added: argparse.ArgumentParser) -> None:

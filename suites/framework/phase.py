@@ -163,6 +163,7 @@ class Phase:
                 run=str(site.folder),
                 scratch=str(self._place(work)),
                 payload=found.payload,
+                rootfs=found.rootfs,
                 events="",
             ),
             image=image.name if image else "",

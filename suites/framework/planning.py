@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from suites.catalog import Environment, Kind, Mode, Place, Privilege
+from suites.catalog import MODES, Environment, Kind, Mode, Place, Privilege
 from suites.framework.facts import Fact, Finding, Missing
 from suites.framework.model import Context, Role, Target
 
@@ -51,7 +51,7 @@ def pairings(marks: Sequence[pytest.Mark], context: Context, here: Environment, 
     """Return the targets of a kind with the modes in which a test so marked makes sense here."""
     if not makes_sense(marks, here):
         return []
-    wanted = arguments(marks, "modes") or (Mode.PLAIN, Mode.PID1)
+    wanted = arguments(marks, "modes") or MODES[kind]
     allowed = [mode for mode in wanted if mode in context.modes and possible(mode, here)]
     only = arguments(marks, "controls")
     targets = [
@@ -108,10 +108,12 @@ def _implied(pairing: Pairing | None, here: Environment, item: pytest.Item) -> I
     if pairing is None:
         return
     yield Fact.PROC_CHILDREN
-    if pairing.mode is Mode.PID1:
+    if pairing.mode in (Mode.PID1, Mode.CLI):
         yield Fact.PID_NAMESPACE
         if here.privilege is Privilege.ROOTLESS:
             yield Fact.USER_NAMESPACE
+    if pairing.mode is Mode.CLI:
+        yield from (Fact.ROOTFS, Fact.STATIC_PAYLOAD)
     if pairing.mode is Mode.DOCKER:
         yield Fact.DOCKER_COMMAND
     if "terminal" in getattr(item, "fixturenames", ()):

@@ -42,6 +42,7 @@ from suites.framework.model import (
     Target,
 )
 from suites.framework.observation import Lacking, NotOffered, Unmet
+from suites.framework.oci.runtime import Runtime
 from suites.framework.planning import Node, Pairing
 from suites.framework.secrecy import Secrets
 from suites.framework.targets.contained import ContainedInit
@@ -50,7 +51,7 @@ from suites.framework.targets.init import Init
 from suites.framework.terminal import Terminal
 
 NODE = pytest.StashKey[Node]()
-CASE_FIXTURES: dict[str, Kind] = {"init": Kind.INIT, "contained": Kind.INIT}
+CASE_FIXTURES: dict[str, Kind] = {"init": Kind.INIT, "contained": Kind.INIT, "runtime": Kind.OCI}
 """Fixtures that are a target in a mode, and the kind they draw from."""
 
 
@@ -344,6 +345,12 @@ class Worker:
         return ContainedInit(bench, pairing.target)
 
     @pytest.fixture
+    def runtime(self, request: pytest.FixtureRequest, bench: Bench) -> Runtime:
+        """Return an OCI runtime with state roots of the test's own (kind oci)."""
+        pairing: Pairing = request.param
+        return Runtime(bench, pairing.target)
+
+    @pytest.fixture
     def terminal(self, bench: Bench) -> Terminal:
         """Return a pseudo-terminal of the test's own."""
         opened = Terminal()
@@ -372,8 +379,15 @@ def unoffered(node: Node) -> str:
     control = node.pairing.target.profile.control
     if control is not None and judgement.must_fail(control, node.pairing.mode, ()):
         return ""  # a null target is given every case
-    offers = Init.offers(node.pairing.target, node.pairing.mode)
+    offers = offered(node.pairing)
     return ", ".join(word for word in node.offers if word not in offers)
+
+
+def offered(pairing: Pairing) -> frozenset[str]:
+    """Return what a target's profile offers in a mode, in the words of its adapter."""
+    if pairing.target.kind is Kind.OCI:
+        return Runtime.offers(pairing.target)
+    return Init.offers(pairing.target, pairing.mode)
 
 
 def title(item: pytest.Item) -> str:

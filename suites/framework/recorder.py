@@ -18,7 +18,8 @@ from typing import Any, Protocol
 from suites.framework import signals
 from suites.framework.model import Reason
 from suites.framework.observation import Unmet
-from suites.framework.waiting import Deadline, Waiter
+from suites.framework.process import Status, exited
+from suites.framework.waiting import Capture, Deadline, Waiter
 
 LARGEST_RECORD = 262144
 CREDENTIALS = struct.Struct("3i")
@@ -86,6 +87,21 @@ class State:
             ignored=frozenset(record["ignored"]),
             unknown=frozenset(record["unknown"]),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """What came of a script: its status, and its output with errors among it."""
+
+    status: Status
+    text: str
+
+    @property
+    def ok(self) -> str:
+        """Return the output without its last newline; Unmet where the script did not exit with 0."""
+        if self.status != exited(0):
+            raise Unmet("a script in the container: exit 0", f"{self.status}: {self.text.strip()}")
+        return self.text.removesuffix("\n")
 
 
 class Supervisor(Protocol):
@@ -238,6 +254,19 @@ class Recorder:
         if result < 0:
             raise Unmet(f"command {command!r} done", os.strerror(-result))
         return result
+
+    def sh(self, script: str) -> Shell:
+        """Run a script of /bin/sh as a child of the process; return how it ended and what it printed (2>&1)."""
+        reading, writing = os.pipe()
+        capture = self._waiter.add(Capture(reading, title="sh", limit=LARGEST_RECORD))
+        try:
+            status = self.ask(f"sh {script}", writing)
+        finally:
+            os.close(writing)
+            if capture.fd >= 0:
+                capture.drain()
+                self._waiter.remove(capture)
+        return Shell(status=Status.of(status), text=capture.data.decode(errors="backslashreplace"))
 
     def state(self) -> State:
         """Return the process's state as it is now."""

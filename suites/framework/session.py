@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from suites.catalog import SUITES, Environment, Place
-from suites.framework import cleanup, codec, delivery, framework_log
+from suites.framework import cleanup, codec, delivery, framework_log, judgement
 from suites.framework.bench import EVIDENCE
 from suites.framework.build import availability
 from suites.framework.errors import InfrastructureError
@@ -126,12 +126,12 @@ class Session:
         for target in found.targets:
             value = {key: getattr(target, key) for key in ("name", "kind", "role", "version", "sha256", "path")}
             control = target.profile.control
-            value |= {"limits": target.profile.limits, "null": bool(control and "*" in control.plain)}
+            value |= {"limits": target.profile.limits, "null": judgement.is_null(control, target.kind)}
             events.write(Note(name="target", value=codec.encode(value)))
         for absent in found.absent:
             events.write(Note(name="absent", value={"name": absent.name, **codec.encode(absent.missing)}))
             self._say(f"{absent.name}: not tried: {absent.missing.reason}; {absent.missing.remedy}")
-        self.run.add(findings=(*around.findings, found.compiler), promises=self.options.promises)
+        self.run.add(findings=(*around.findings, *found.findings), promises=self.options.promises)
 
     # ---- phases
 
@@ -139,7 +139,7 @@ class Session:
         """Run the preflight phase; return the findings inside the environment."""
         with EventLog(self.run.events(self.here.name, PREFLIGHT, "launcher")) as own:
             tools = availability.findings(self.options.promises)
-            self._keep_promises(own, (*site.around.findings, site.found.compiler, *tools))
+            self._keep_promises(own, (*site.around.findings, *site.found.findings, *tools))
             hands = Phase(site=site, name=PREFLIGHT, folders=("suites/preflight",), events=own).execute()
         notes = [record.event for record in hands.records if isinstance(record.event, Note)]
         findings = tuple(codec.decode(Finding, note.value) for note in notes if note.name == "finding")
@@ -176,7 +176,7 @@ class Session:
             folders=tuple(SUITES[kind] for kind in self.options.kinds),
             events=events,
             selection=self._selection(),
-            findings=(*site.around.findings, *findings),
+            findings=(*site.around.findings, *site.found.findings, *findings),
             workers=site.around.workers,
         ).execute()
         self._keep_evidence()

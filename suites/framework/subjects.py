@@ -11,7 +11,7 @@ from pathlib import Path
 
 from suites.framework import cases as case_list
 from suites.framework.errors import CannotRunError, UsageError
-from suites.framework.facts import Finding
+from suites.framework.facts import Fact, Finding
 from suites.framework.model import Profile, Target
 from suites.framework.options import LATEST, Options
 from suites.framework.planning import bare
@@ -38,12 +38,16 @@ class Subjects:
     absent: tuple[Absent, ...]
     payload: tuple[str, ...]
     """Words that start the payload."""
-    compiler: Finding
+    findings: tuple[Finding, ...]
+    """What the machine has for them: compiler, static payload, root file system."""
+    rootfs: str = ""
+    """A root file system for containers; empty where there is none."""
 
     @property
     def folders(self) -> frozenset[str]:
         """Return the folders outside /usr that hold targets, their libraries and the payload."""
         words = [word for target in self.targets for word in target.argv] + list(self.payload)
+        words += [f"{self.rootfs}/."] if self.rootfs else []
         found = {str(Path(word).parent) for word in words if word.startswith("/") and not word.startswith("/usr/")}
         for target in self.targets:
             found.update(filter(None, target.environment.get("LD_LIBRARY_PATH", "").split(":")))
@@ -67,6 +71,7 @@ class Subjects:
                 for target in self.targets
             ),
             payload=tuple(_moved(word, places) for word in self.payload),
+            rootfs=places.get(self.rootfs, self.rootfs),
         )
 
 
@@ -106,8 +111,30 @@ def subjects(options: Options, *, build: Build | None = None, packages: Provider
     ids = {case.id for case in known} | {f"{case.kind}:{case.id}" for case in known}
     for target in targets:
         check_cases(target.profile, ids)
-    payload, compiler = payloads.payload(FIXTURES, cache=cache), payloads.probe_compiler()
-    return Subjects(targets=targets, absent=absent, payload=payload, compiler=compiler)
+    rootfs = _busybox_tree(cache)
+    payload = payloads.payload(FIXTURES, cache=cache)
+    tree = Finding(fact=Fact.ROOTFS, present=bool(rootfs), probe="interim")
+    findings = (payloads.probe_compiler(), payloads.static_finding(payload), tree)
+    return Subjects(targets=targets, absent=absent, payload=payload, findings=findings, rootfs=rootfs)
+
+
+def _busybox_tree(cache: Cache) -> str:  # INTERIM
+    def make(folder: Path) -> None:
+        import subprocess
+
+        (folder / "bin").mkdir()
+        for name in ("dev", "proc", "sys", "etc", "root", "tmp"):
+            (folder / name).mkdir(mode=0o755)
+        (folder / "tmp").chmod(0o1777)
+        shutil.copy("/bin/busybox", folder / "bin/busybox")
+        for name in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True).stdout.split():
+            if name != "busybox":
+                (folder / "bin" / name).symlink_to("busybox")
+        (folder / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+        (folder / "etc/group").write_text("root:x:0:\n")
+        folder.chmod(0o755)
+
+    return str(cache.entry("rootfs/interim", make)) if Path("/bin/busybox").exists() else ""
 
 
 def own_profile(options: Options, catalogue: Mapping[str, Profile]) -> Path | None:
@@ -125,9 +152,9 @@ def within_reach(found: Subjects, folder: Path) -> Subjects:
     closed = sorted(place for place in found.folders if not _open_to_all(Path(place)))
     places = {place: str(folder / str(number)) for number, place in enumerate(closed)}
     for place, copy in places.items():
-        shutil.copytree(place, copy)
+        shutil.copytree(place, copy, symlinks=place == found.rootfs)
         for below, _, _ in os.walk(copy):
-            Path(below).chmod(0o755)
+            Path(below).chmod(Path(below).stat().st_mode & 0o7777 | 0o755)
     return found.moved(places)
 
 

@@ -127,7 +127,7 @@ class Builder:
         workers = self._workers(found)
         together = replace(self.limits, processes=(workers + 1) * self.limits.processes)
         cgroup = RunCgroup.create(f"{self.run}-{self.here.name}", together)
-        for path in cgroup.paths:
+        for path in cgroup.everywhere:
             self.keeper.record(cgroup=str(path))
         stack.callback(cgroup.remove)
         self._containers(stack, engine)

@@ -102,7 +102,7 @@ def _answer_to_tstp(run: Run) -> tuple[str, str]:
 
 
 def _init_state(run: Run) -> str:
-    return BY_INIT[proc.state(run.pid) == "T"]
+    return "the init ended" if proc.state(run.pid) in "ZX" else BY_INIT[proc.state(run.pid) == "T"]
 
 
 def _leaves_stop(run: Run, pid: int) -> bool:

@@ -59,7 +59,7 @@ def doctor(options: Options) -> ExitCode:
         run = RunDirectory.create(Path(folder), argv=options.words)
         seen = {here.name: examine(options, here, run, found) for here in ENVIRONMENTS}
     packages = probe_packages(Packages(Cache(options.cache), offline=options.offline))
-    show(seen, (found.compiler, packages, *availability.findings()), case_list.load(CHECKOUT))
+    show(seen, (*found.findings, packages, *availability.findings()), case_list.load(CHECKOUT))
     if options.targets:
         return show_targets(found, seen)
     return ExitCode.GREEN if any(not one.refusal for one in seen.values()) else ExitCode.CANNOT_RUN
@@ -100,6 +100,8 @@ def unlocked(fact: Fact, cases: Sequence[Case]) -> str:
         return "targets that are not installed"
     if fact is Fact.COMPILER:
         return "the fast payload"
+    if fact is Fact.ROOTFS:
+        return "containers to run in"
     if fact in availability.FACTS:
         return "builds"
     if fact is Fact.SHARED_LIBRARIES:

@@ -1,4 +1,4 @@
-"""``mutants``: seeded faults of the reference target, each to be noticed by the cases named beforehand (layer 2).
+"""``mutants``: seeded faults of a reference target, each to be noticed by the cases named beforehand (layer 2).
 
 A mutant is a one-place textual change kept as data. It is applied to a copy, refused unless it matches exactly
 once, and killed only by an assertion in a case that its entry names.
@@ -16,20 +16,34 @@ from pathlib import Path
 from suites.catalog import ENVIRONMENTS, Environment, Kind, Place, Privilege
 from suites.framework import cases as case_list
 from suites.framework import codec
-from suites.framework.errors import ExitCode, InfrastructureError, UsageError
+from suites.framework.errors import CannotRunError, ExitCode, InfrastructureError, UsageError
 from suites.framework.model import Reason, Role, Target
 from suites.framework.options import Options
 from suites.framework.provisioning.cache import Cache
-from suites.framework.provisioning.staging import stage
+from suites.framework.provisioning.staging import PYTHON, Staged, stage
 from suites.framework.results.result import Result, Verdict
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import load
 from suites.framework.session import Session
-from suites.framework.subjects import CHECKOUT, FIXTURES, Subjects, subjects
+from suites.framework.subjects import CHECKOUT, FIXTURES, subjects
 
 PREFIX = "mutant:"
-REFERENCE: dict[Kind, str] = {Kind.INIT: "reference"}
-"""The target of the catalogue whose copies carry the faults."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carrier:
+    """What carries the faults of a kind."""
+
+    reference: str
+    """The target of the catalogue; its own program is what is changed, unless something stands in front of it."""
+    front: str = ""
+    """A script of fixtures/ that is put in front of the reference, and changed instead of it."""
+
+
+CARRIERS = {
+    Kind.INIT: Carrier(reference="reference"),
+    Kind.OCI: Carrier(reference="runc", front="runtimes/proxy.py"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,52 +94,81 @@ def read(kind: Kind) -> tuple[Mutant, ...]:
 
 
 def mutants(options: Options) -> ExitCode:
-    """Run every mutant, print the kill matrix, and return 1 when one survives or a named case misses it."""
+    """Run every mutant, print the kill matrix, and return 1 when one survives or a named case misses it.
+
+    A kind whose reference cannot be had is left out and said so; CannotRunError where that leaves none.
+    """
     here = Environment(privilege=Privilege.ROOT if os.geteuid() == 0 else Privilege.ROOTLESS, place=Place.NATIVE)
     assert here in ENVIRONMENTS
-    chosen = read(Kind.INIT)
-    reference = subjects(replace(options, targets=(REFERENCE[Kind.INIT],)))
+    carriers = {kind: carrier for kind, carrier in CARRIERS.items() if kind in options.kinds}
+    found = subjects(replace(options, targets=tuple(carrier.reference for carrier in carriers.values())))
+    chosen = {kind: _chosen(read(kind), options) for kind in dict.fromkeys(target.kind for target in found.targets)}
+    if not any(chosen.values()):
+        raise CannotRunError("there is no mutant to try", why=", ".join(absent.name for absent in found.absent))
     with tempfile.TemporaryDirectory(prefix="seatrial-mutants-") as folder:
-        targets = tuple(
-            _targets(chosen, reference.targets, Path(folder), Cache(options.cache), everything=options.everything)
-        )
-        found = replace(reference, targets=(*_yardstick(reference, chosen, everything=options.everything), *targets))
+        targets: list[Target] = []
+        for kind, some in chosen.items():
+            bench = _Bench(carrier=CARRIERS[kind], folder=Path(folder) / kind, cache=Cache(options.cache))
+            bases = tuple(target for target in found.targets if target.kind is kind)
+            targets += bench.targets(some, bases, everything=options.everything)
         run = RunDirectory.create(options.runs, argv=options.words)
-        Session(options, here, run).execute(found)
+        Session(options, here, run).execute(replace(found, targets=tuple(targets)))
     results = [result for result in load(run).only(here.name).results if result.is_case]
     _require_sound(results)
-    return _show(chosen, results, run)
+    return _show([mutant for some in chosen.values() for mutant in some], results, run)
 
 
-def _yardstick(reference: Subjects, chosen: Sequence[Mutant], *, everything: bool) -> Iterator[Target]:
-    """Yield the unchanged reference, for the same cases."""
-    named = tuple(sorted({case for mutant in chosen for case in mutant.killed_by}))
-    for target in reference.targets:
-        yield replace(target, only=() if everything else named)
+def _chosen(known: Sequence[Mutant], options: Options) -> tuple[Mutant, ...]:
+    """Return the mutants with the cases named for them that are asked for; without ``--case`` all."""
+    if not options.cases:
+        return tuple(known)
+    asked = [replace(each, killed_by=tuple(case for case in each.killed_by if case in options.cases)) for each in known]
+    return tuple(mutant for mutant in asked if mutant.killed_by)
 
 
-def _targets(
-    chosen: Sequence[Mutant], reference: Sequence[Target], folder: Path, cache: Cache, *, everything: bool
-) -> Iterator[Target]:
-    for mutant in chosen:
-        original, siblings = Path(reference[0].path), reference[0].profile.siblings
-        changed = folder / mutant.id / original.name
-        changed.parent.mkdir()
-        for name in (original.name, *siblings):
-            text = (original.parent / name).read_text()
-            (changed.parent / name).write_text(mutant.apply(text) if name == (mutant.file or original.name) else text)
-        staged = stage(changed, cache=cache, siblings=siblings)
-        for base in reference:  # the bare reference and its variants: a fault may show in one of them only
-            yield replace(
-                base,
-                name=f"{PREFIX}{mutant.id}{f'+{base.variant}' if base.variant else ''}",
-                role=Role.TARGET,
-                argv=tuple(str(staged.path) if word.endswith(f"/{original.name}") else word for word in base.argv),
-                path=str(changed),
-                sha256=staged.sha256,
-                profile=replace(base.profile, deviation=(), reference_for=()),
-                only=() if everything else mutant.killed_by,
-            )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """Where the programs with a fault are made."""
+
+    carrier: Carrier
+    folder: Path
+    cache: Cache
+
+    def targets(self, chosen: Sequence[Mutant], bases: Sequence[Target], *, everything: bool) -> Iterator[Target]:
+        """Yield the unchanged reference, then every mutant; `bases` are the bare reference and its variants."""
+        named = tuple(sorted({case for mutant in chosen for case in mutant.killed_by}))
+        source = FIXTURES / self.carrier.front if self.carrier.front else Path(bases[0].path)
+        siblings = () if self.carrier.front else bases[0].profile.siblings
+        plain = stage(source, cache=self.cache, siblings=siblings)
+        for base in bases:
+            yield replace(base, role=Role.REFERENCE, argv=self._argv(base, plain), only=() if everything else named)
+        for mutant in chosen:
+            staged = stage(self._changed(mutant, source, siblings), cache=self.cache, siblings=siblings)
+            for base in bases:  # a fault may show in a variant only
+                yield replace(
+                    base,
+                    name=f"{PREFIX}{mutant.id}{f'+{base.variant}' if base.variant else ''}",
+                    role=Role.TARGET,
+                    argv=self._argv(base, staged),
+                    path=str(source),
+                    sha256=staged.sha256,
+                    profile=replace(base.profile, reference_for=()),
+                    only=() if everything else mutant.killed_by,
+                )
+
+    def _changed(self, mutant: Mutant, source: Path, siblings: Sequence[str]) -> Path:
+        """Return a copy of the program and its siblings with the fault."""
+        folder = self.folder / mutant.id
+        folder.mkdir(parents=True)
+        for name in (source.name, *siblings):
+            text = (source.parent / name).read_text()
+            (folder / name).write_text(mutant.apply(text) if name == (mutant.file or source.name) else text)
+        return folder / source.name
+
+    def _argv(self, base: Target, staged: Staged) -> tuple[str, ...]:
+        if self.carrier.front:
+            return (*PYTHON, str(staged.path), *base.argv, "--")
+        return tuple(str(staged.path) if word.endswith(f"/{staged.path.name}") else word for word in base.argv)
 
 
 def _require_sound(results: Sequence[Result]) -> None:
@@ -140,7 +183,7 @@ def _require_sound(results: Sequence[Result]) -> None:
         raise InfrastructureError(
             "the unchanged reference fails",
             why=names,
-            remedy="mend that first: nox -s acceptance-root -- --target reference",
+            remedy=f"mend that first: nox -s acceptance-root -- --target {broken[0].target}",
         )
 
 

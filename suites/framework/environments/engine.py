@@ -88,6 +88,9 @@ class Engine(Protocol):
     def has_image(self, name: str) -> bool:
         """Say whether an image is present locally."""
 
+    def identify(self, name: str) -> str:
+        """Return the id of a local image, an empty text where there is none."""
+
     def pull(self, name: str) -> None:
         """Ask the registry for an image; an unreachable one is given up after `SILENCE_S`."""
 
@@ -99,6 +102,9 @@ class Engine(Protocol):
 
     def create(self, spec: ContainerSpec) -> str:
         """Make a container without starting it, and return its id."""
+
+    def export(self, container: str) -> Iterator[bytes]:
+        """Yield the files of a container, running or not, as a tar archive."""
 
     def attach(self, container: str) -> Attachment:
         """Connect to the standard streams of a container, before it is started so that nothing is lost."""
@@ -227,13 +233,16 @@ class DockerEngine:
 
     def has_image(self, name: str) -> bool:
         """Say whether an image is present locally."""
+        return bool(self.identify(name))
+
+    def identify(self, name: str) -> str:
+        """Return the id of a local image, an empty text where there is none."""
         missing = importlib.import_module("docker.errors").ImageNotFound
         with _words(f"image {name}"):
             try:
-                self._client.inspect_image(name)
+                return str(self._client.inspect_image(name)["Id"])
             except missing:
-                return False
-            return True
+                return ""
 
     def pull(self, name: str) -> None:
         """Ask the registry for an image."""
@@ -297,6 +306,11 @@ class DockerEngine:
         if not spec.privileged:  # what the command line calls systempaths=unconfined
             config.update(MaskedPaths=[], ReadonlyPaths=[])
         return config
+
+    def export(self, container: str) -> Iterator[bytes]:
+        """Yield the files of a container as a tar archive."""
+        with _words(f"export of {container[:12]}"):
+            yield from self._client.export(container)
 
     def attach(self, container: str) -> Attachment:
         """Connect to the standard streams of a container."""

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,6 +33,8 @@ class RunCgroup:
 
     paths: tuple[Path, ...]
     findings: tuple[Finding, ...]
+    counterparts: tuple[Path, ...] = ()
+    """Where the other hierarchies have folders of the same path, once a runtime has made containers below ours."""
 
     @classmethod
     def create(cls, run: str, limits: Limits, *, proc: Path = cgroups.SELF) -> RunCgroup:
@@ -46,7 +48,13 @@ class RunCgroup:
         name = f"{PREFIX}{run}-{os.getpid()}"
         findings = tuple(_limit(fact, place, name, limits) for fact, place in places)
         folders = [place.folder(name) for _, place in places if isinstance(place, Place)]
-        return cls(paths=tuple(dict.fromkeys(path for path in folders if path.is_dir())), findings=findings)
+        paths = tuple(dict.fromkeys(path for path in folders if path.is_dir()))
+        return cls(paths=paths, findings=findings, counterparts=tuple(_counterparts(paths, proc)))
+
+    @property
+    def everywhere(self) -> tuple[Path, ...]:
+        """Return every folder that may have to be removed."""
+        return (*self.paths, *self.counterparts)
 
     @property
     def procs(self) -> tuple[str, ...]:
@@ -77,7 +85,7 @@ class RunCgroup:
 
     def remove(self) -> str:
         """Kill what is inside, remove the folders, and return why something is left, or an empty string."""
-        return "; ".join(filter(None, (remove_cgroup(path) for path in self.paths)))
+        return "; ".join(filter(None, (remove_cgroup(path) for path in self.everywhere)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +112,17 @@ def _place(controller: str, proc: Path) -> Place | str:
                 return Place(version=2, parent=parent)
         return f"no cgroup from {hierarchy.own} upwards passes {controller} on in cgroup.subtree_control"
     return f"no cgroup file system with the controller {controller} is mounted"
+
+
+def _counterparts(paths: Sequence[Path], proc: Path) -> Iterator[Path]:
+    """Yield the folders of all hierarchies that have the path of one of these, and are none of them.
+
+    An OCI runtime takes one path for all hierarchies (runtime-spec, config-linux.md#cgroups-path).
+    """
+    mounts = [hierarchy.mount for hierarchy in cgroups.hierarchies(proc=proc)]
+    inside = {path.relative_to(mount) for path in paths for mount in mounts if path.is_relative_to(mount)}
+    found = (mount / below for below in sorted(inside) for mount in mounts)
+    yield from (path for path in dict.fromkeys(found) if path not in paths)
 
 
 def _upwards(hierarchy: cgroups.Hierarchy) -> Iterator[Path]:

@@ -29,6 +29,23 @@ exec "$@"
 """Runs with the death signal set. A launcher that died before that was set is no longer the parent. Then it enters
 the cgroups named up to ``--``: before the first fork, so that no process is ever outside."""
 
+HYBRID = """words=
+if [ -e /sys/fs/cgroup/unified/cgroup.controllers ]; then read -r words </sys/fs/cgroup/unified/cgroup.controllers; fi
+if [ -n "$words" ] && mount --rbind /sys/fs/cgroup /tmp; then
+mount -t tmpfs -o mode=755,nosuid,nodev,noexec cgroup /sys/fs/cgroup
+for path in /tmp/*; do
+    name=${path##*/}
+    if [ -L "$path" ]; then ln -s "$(readlink "$path")" "/sys/fs/cgroup/$name"
+    elif [ "$name" != unified ]; then mkdir "/sys/fs/cgroup/$name" && mount --rbind "$path" "/sys/fs/cgroup/$name"; fi
+done
+umount -l /tmp
+fi
+exec "$@"
+"""
+"""Where a controller is left on the version 2 side of a hybrid machine, crun refuses to work; so a worker sees the
+version 1 hierarchies alone. In its own mount namespace; taking `unified` off the machine's tmpfs would hide nothing
+from a runtime, which makes folders below the mount point then."""
+
 NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -60,6 +77,7 @@ def root_wall(*, user: User | None) -> list[str]:
     become = [] if user is None else ["--reuid", str(user.uid), "--regid", str(user.gid), "--init-groups"]
     return [
         *(tool("unshare"), *NAMESPACES, "--propagation", "private", "--"),
+        *("/bin/sh", "-c", HYBRID, "seatrial"),
         *(tool("setpriv"), BOUNDING, *become, "--pdeathsig", "KILL", "--"),
     ]
 

@@ -11,6 +11,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ _DIRECTORY_MODE = 0o755
 _CHUNK = 1 << 20
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """How an entry is finished, and how it is told later that it is as it was."""
+
+    close: Callable[[Path], None]
+    """Sets the modes of a folder that was just made and writes `MANIFEST` in it."""
+    differences: Callable[[Path], list[str]]
+    """Returns one sentence for each difference from the manifest."""
 
 
 def default_root(environ: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
@@ -53,22 +64,37 @@ class Cache:
         self.root = (root or default_root()).absolute()
         self.say = say
 
-    def entry(self, key: str, make: Callable[[Path], None], *, patience_s: float = LOCK_TIMEOUT_S) -> Path:
+    def entry(
+        self,
+        key: str,
+        make: Callable[[Path], None],
+        *,
+        patience_s: float = LOCK_TIMEOUT_S,
+        seal: Seal | None = None,
+    ) -> Path:
         """Return the verified directory of ``key`` (such as ``targets/<sha256>``), made by ``make(folder)`` if need be.
 
         Of several runs one makes it, and the others wait for it as long as `patience_s`. A corrupted entry is
-        discarded with a message and made again.
+        discarded with a message and made again. Without a ``seal`` its files become readable for all, 0755 or 0644.
         """
-        if self.holds(key):
+        if self.holds(key, seal=seal):
             return self.root / key
         with self.lock(key, patience_s=patience_s), self._guarded(key):
-            if not self.holds(key):
-                self._publish(key, make)
+            if not self.holds(key, seal=seal):
+                self._publish(key, make, seal or FILES)
         return self.root / key
 
-    def holds(self, key: str) -> bool:
+    def holds(self, key: str, *, seal: Seal | None = None) -> bool:
         """Return whether ``key`` is there and every file of it is as its manifest says."""
-        return (self.root / key / MANIFEST).is_file() and not differences(self.root / key)
+        return (self.root / key / MANIFEST).is_file() and not (seal or FILES).differences(self.root / key)
+
+    def remove(self, key: str) -> None:
+        """Remove an entry and what was left of it half made; refused while another run makes it."""
+        final = self.root / key
+        with self.lock(key, patience_s=0), self._guarded(key):
+            for path in (final, final.with_name(f".{final.name}.new"), final.with_name(f".{final.name}.old")):
+                if path.exists():
+                    _drop(path)
 
     @contextmanager
     def lock(self, key: str, *, patience_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
@@ -114,32 +140,28 @@ class Cache:
                     remedy="end that run, or use another cache with --cache DIR",
                 ) from None
 
-    def _publish(self, key: str, make: Callable[[Path], None]) -> None:
+    def _publish(self, key: str, make: Callable[[Path], None], seal: Seal) -> None:
         final = self.root / key
         fresh = final.with_name(f".{final.name}.new")
         _make_directories(final.parent)
-        self._discard(final, key)
+        self._discard(final, key, seal)
         if fresh.exists():  # left by a run that was killed: the lock is ours, so nobody writes there
             _remove(fresh)
         _make_directories(fresh)
         try:
             make(fresh)
-            _seal(fresh)
+            seal.close(fresh)
             fresh.rename(final)
         except BaseException:
             _remove(fresh)
             raise
 
-    def _discard(self, final: Path, key: str) -> None:
+    def _discard(self, final: Path, key: str, seal: Seal) -> None:
         if not final.exists():
             return
-        what = next(iter(differences(final)), "it has no manifest")
+        what = next(iter(seal.differences(final)), "it has no manifest")
         self.say(f"cache: entry {key} is corrupted ({what}) and is made again")
-        doomed = final.with_name(f".{final.name}.old")
-        if doomed.exists():
-            _remove(doomed)
-        final.rename(doomed)
-        _remove(doomed)
+        _drop(final)
 
     @contextmanager
     def _guarded(self, key: str) -> Iterator[None]:
@@ -191,6 +213,10 @@ def _seal(folder: Path) -> None:
     (folder / MANIFEST).chmod(0o644)
 
 
+FILES = Seal(close=_seal, differences=differences)
+"""Programs, libraries and their like: executable or not is all that counts."""
+
+
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -205,6 +231,16 @@ def _make_directories(path: Path) -> None:
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         folder.chmod(_DIRECTORY_MODE)
+
+
+def _drop(folder: Path) -> None:
+    """Remove a directory in one step for whoever looks at it."""
+    doomed = folder if folder.name.endswith(".old") else folder.with_name(f".{folder.name.lstrip('.')}.old")
+    if doomed != folder:
+        if doomed.exists():
+            _remove(doomed)
+        folder.rename(doomed)
+    _remove(doomed)
 
 
 def _remove(folder: Path) -> None:

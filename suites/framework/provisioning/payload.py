@@ -15,6 +15,7 @@ from suites.framework.facts import Fact, Finding
 from suites.framework.provisioning.cache import Cache
 from suites.framework.provisioning.command import Completed, Run, run
 from suites.framework.provisioning.staging import PYTHON
+from suites.framework.targets.executable import inspect
 
 COMPILE_DEADLINE_S = 60.0
 
@@ -24,6 +25,7 @@ _FLAGS = ("-O2", "-std=gnu11", "-Wall")
 # Static first: it starts faster and runs in any image.
 _LINKING = (("-static",), ())
 _PROBE = "int main(void) { return 0; }\n"
+_STATIC_REMEDY = "install a C compiler and the static C library: apt-get install gcc libc6-dev"
 _REMEDY = (
     "install a C compiler (apt-get install gcc libc6-dev) or name one in SEATRIAL_CC; the Python twin is used meanwhile"
 )
@@ -63,6 +65,20 @@ def probe_compiler(*, environ: Mapping[str, str] = os.environ, run: Run = run) -
         )
     candidates = " or ".join(shlex.join(words) for words in _candidates(environ))
     return Finding(fact=Fact.COMPILER, present=False, probe=f"{candidates} probe.c", detail=found, remedy=_REMEDY)
+
+
+def static_finding(words: Sequence[str]) -> Finding:
+    """Return whether the payload that these words start runs without an interpreter or shared libraries."""
+    found = inspect(Path(words[0])) if words[0] != PYTHON[0] else None
+    static = found is not None and found.form == "elf" and not found.interpreter
+    detail = words[0] if static else "it is a script" if found is None else "it is linked dynamically"
+    return Finding(
+        fact=Fact.STATIC_PAYLOAD,
+        present=static,
+        probe="ELF header of the payload",
+        detail=detail,
+        remedy="" if static else _STATIC_REMEDY,
+    )
 
 
 def _candidates(environ: Mapping[str, str]) -> list[list[str]]:

@@ -14,9 +14,10 @@ from typing import NoReturn
 
 from suites.catalog import Kind
 from suites.framework.build.pickup import last_build
+from suites.framework.calls import Call
 from suites.framework.errors import UsageError
 from suites.framework.facts import Fact, Missing
-from suites.framework.model import Call, Profile, Role, Target
+from suites.framework.model import Profile, Role, Target
 from suites.framework.provisioning.cache import Cache, sha256_of
 from suites.framework.provisioning.debian import Packages, Provider
 from suites.framework.provisioning.staging import stage
@@ -113,18 +114,19 @@ def resolve(
 
 
 def _everything(catalogue: Mapping[str, Profile]) -> Iterator[_Wish]:
-    yield from sorted(map(_wish, catalogue.values()), key=lambda wish: wish.role is Role.CONTROL)
+    wishes = (_wish(profile, kind) for profile in catalogue.values() for kind in profile.kinds)
+    yield from sorted(wishes, key=lambda wish: wish.role is Role.CONTROL)
 
 
-def _wish(profile: Profile) -> _Wish:
-    role = _role(profile)
-    return _Wish(profile=profile, kind=profile.kinds[0], role=role, wanted=False, own=role is Role.TARGET)
+def _wish(profile: Profile, kind: Kind) -> _Wish:
+    role = _role(profile, kind)
+    return _Wish(profile=profile, kind=kind, role=role, wanted=False, own=role is Role.TARGET)
 
 
-def _role(profile: Profile) -> Role:
+def _role(profile: Profile, kind: Kind) -> Role:
     if profile.control is not None:
         return Role.CONTROL
-    return Role.REFERENCE if profile.reference_for else Role.TARGET
+    return Role.REFERENCE if kind in profile.reference_for else Role.TARGET
 
 
 def _with_build(wish: _Wish, cache: Cache) -> _Wish:
@@ -155,21 +157,27 @@ def _named(
             remedy="name yours with --target NAME=PATH",
         )
     for word in chosen:
-        profile = catalogue.get(word.name) or dataclasses.replace(given or Profile(), name=word.name)
+        profile = catalogue.get(word.name) or dataclasses.replace(given or _unknown(word), name=word.name)
         _require_variant(word, profile)
         _require_kind(word, profile)
         # A binary that the user gives for a reference's name is what is being tried, not the yardstick.
         given_here = word.path is not None or word.checkout is not None
         built = build(word, profile) if word.checkout else None
-        yield _Wish(
-            profile=profile,
-            kind=word.kind or profile.kinds[0],
-            role=Role.TARGET if given_here and profile.control is None else _role(profile),
-            path=built if isinstance(built, Path) else word.path,
-            variant=word.variant,
-            origin=word.checkout,
-            missing=built if isinstance(built, Missing) else None,
-        )
+        for kind in (word.kind,) if word.kind else profile.kinds:
+            yield _Wish(
+                profile=profile,
+                kind=kind,
+                role=Role.TARGET if given_here and profile.control is None else _role(profile, kind),
+                path=built if isinstance(built, Path) else word.path,
+                variant=word.variant,
+                origin=word.checkout,
+                missing=built if isinstance(built, Missing) else None,
+            )
+
+
+def _unknown(word: Word) -> Profile:
+    """Return the profile of a target of which nothing is known but the kind that the user says."""
+    return Profile(kinds=(word.kind,)) if word.kind else Profile()
 
 
 def _require_variant(word: Word, profile: Profile) -> None:
@@ -338,5 +346,5 @@ def _merged(provisioned: Mapping[str, str], given: Mapping[str, str]) -> dict[st
 
 
 def _without_repetition(targets: Iterable[Target]) -> tuple[Target, ...]:
-    """Return each name once: ``tini`` and ``tini+g`` named together give tini+g twice."""
-    return tuple({target.name: target for target in reversed(list(targets))}.values())[::-1]
+    """Return each name once for a kind: ``tini`` and ``tini+g`` named together give tini+g twice."""
+    return tuple({(target.kind, target.name): target for target in reversed(list(targets))}.values())[::-1]

@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Union
 
 from suites.catalog import ENVIRONMENTS, Mode
+from suites.framework.calls import Call, Variant
 from suites.framework.codec import DecodeError, decode, encode
 from suites.framework.errors import UsageError
-from suites.framework.model import SCHEMA, Call, Deviation, Profile, Variant
+from suites.framework.model import SCHEMA, Deviation, Profile
 
 EVERY = "*"
 """In a control's list: every case."""

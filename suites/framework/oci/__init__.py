@@ -1,0 +1,1 @@
+"""OCI runtimes: configurations, bundles, and how the suites drive a runtime and its containers (layer 1)."""

@@ -1,0 +1,215 @@
+"""How the suites call an OCI runtime, as its profile says (layer 1)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from suites.catalog import Privilege
+from suites.framework.bench import Bench
+from suites.framework.leaks import Leak, Owner
+from suites.framework.model import Evidence, Reason, Target
+from suites.framework.observation import Unmet
+from suites.framework.oci import cgroup
+from suites.framework.oci.container import Container
+from suites.framework.oci.result import Call, Result
+from suites.framework.oci.spec import Spec
+from suites.framework.waiting import Waiter
+
+SLACK_S = 2.0
+"""What a call may take beyond its runtime's own longest wait."""
+WRAPPED = 10
+"""How much longer a target may take under strace, rr or valgrind."""
+_SHOWN = 4096
+_MOST = 12
+"""Of the different things that calls said: the last ones are shown."""
+
+
+class Runtime:
+    """An OCI runtime with state roots of the test's own."""
+
+    def __init__(self, bench: Bench, target: Target) -> None:
+        """Bind a target to a test's bench."""
+        self.bench, self.target, self.call = bench, target, target.call.oci
+        self.waiter = Waiter()
+        self.seconds = bench.context.limits.deadline_s * (WRAPPED if target.wrap else 1)
+        self.containers: list[Container] = []
+        self._calls: list[Call] = []
+        self._results: list[Result] = []
+        bench.launches.append(self)
+        bench.own(self._look_for_state)
+        self.roots = {name: bench.home / f"oci-{name}" for name in ("root", "state", "runtime")}
+        for folder in self.roots.values():
+            folder.mkdir(mode=0o700)
+
+    @staticmethod
+    def offers(target: Target) -> frozenset[str]:
+        """Return what a target's profile offers: its further verbs, ``force``, ``console`` and ``pid-file``."""
+        call = target.call.oci
+        options = {"force": call.force, "console": call.console, "pid-file": call.pid_file, "log": call.log}
+        return frozenset((*call.verbs, *(name for name, option in options.items() if option)))
+
+    @property
+    def rootless(self) -> tuple[int, int] | None:
+        """Return the uid and gid of a caller without privilege, None for root."""
+        return None if self.bench.privilege is Privilege.ROOT else (os.getuid(), os.getgid())
+
+    @property
+    def cgroup(self) -> str:
+        """Return the cgroupsPath below which this worker's containers belong; empty where it may make none."""
+        return cgroup.parent() if self.rootless is None else ""
+
+    def container(self, spec: Spec | None = None, *, name: str = "") -> Container:
+        """Return a container with a bundle of its own, not yet created; its program records."""
+        made = Container(self, number=len(self.containers), spec=spec, name=name)
+        self.containers.append(made)
+        return made
+
+    # -- calling
+
+    def words(self, verb: str, *words: str, values: Mapping[str, str] | None = None) -> list[str]:
+        """Return the words of one call with the values of the profile's placeholders filled in."""
+        filled = {name: str(path) for name, path in self.roots.items()} | dict(values or {})
+        wrap = [word.replace("{evidence}", str(self.bench.evidence)) for word in self.target.wrap]
+        self.bench.wrappers.update(Path(word).name for word in self.target.wrap[:1])
+        argv = [*wrap, *self.bench.words(self.target.argv)]
+        return [
+            *argv,
+            *(_fill(word, filled) for word in (*self.call.options, *([verb] if verb else []))),
+            *(_fill(word, filled) for word in words),
+        ]
+
+    def begin(
+        self,
+        verb: str,
+        *words: str,
+        values: Mapping[str, str] | None = None,
+        fds: Mapping[int, int] | None = None,
+        environment: Mapping[str, str] | None = None,
+        through: Sequence[str] = (),
+    ) -> Call:
+        """Start a verb and return the running call; `through` are words in front that become the runtime."""
+        call = Call(
+            verb or "the runtime",
+            [*through, *self.words(verb, *words, values=values)],
+            environment={**self.environment, **(environment or {})},
+            fds=fds or {},
+            waiter=self.waiter,
+        )
+        self._calls.append(call)
+        return call
+
+    def end(self, call: Call, *, within: float | None = None, hangs: bool = False) -> Result:
+        """Return how a call ended; Unmet where it did not within its deadline, unless it may hang (`hangs`)."""
+        result = call.end(self.deadline_s if within is None else within)
+        self._results.append(result)
+        if result.status is None and not hangs:
+            raise Unmet(f"{result.verb} ended", "it was still running at the deadline", reason=Reason.TIMEOUT)
+        return result
+
+    def run(
+        self,
+        verb: str,
+        *words: str,
+        values: Mapping[str, str] | None = None,
+        fds: Mapping[int, int] | None = None,
+        environment: Mapping[str, str] | None = None,
+        through: Sequence[str] = (),
+    ) -> Result:
+        """Call a verb and return how it ended; its streams are closed then."""
+        call = self.begin(verb, *words, values=values, fds=fds, environment=environment, through=through)
+        result = self.end(call)
+        call.close()
+        return result
+
+    @property
+    def deadline_s(self) -> float:
+        """Return the seconds that one call may take."""
+        return (self.call.handshake_s + SLACK_S) * (WRAPPED if self.target.wrap else 1)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the runtime: nothing of the harness's."""
+        state = self.roots["state"]
+        xdg = {"XDG_STATE_HOME": str(state), "XDG_RUNTIME_DIR": str(self.roots["runtime"])}
+        xdg |= {f"XDG_{name}_HOME": str(state / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
+        return {**self.bench.environment, **xdg, **self.target.environment}
+
+    # -- a launch of the bench
+
+    @property
+    def proven(self) -> bool:
+        """Return whether a record with this test's nonce came out of a container."""
+        return any(container.proven for container in self.containers)
+
+    @property
+    def cut_short(self) -> bool:
+        """Return False: what a killed runtime leaves running is its own affair."""
+        return False
+
+    @property
+    def cost(self) -> tuple[float, float, int]:
+        """Return seconds and CPU seconds of all calls, and the most memory that one of them took."""
+        children = [call.child for call in self._calls]
+        return (
+            sum(child.alive_s for child in children) + sum(container.waited_s for container in self.containers),
+            sum(child.cpu_s for child in children),
+            max((child.rss_bytes for child in children), default=0),
+        )
+
+    def evidence(self) -> Sequence[Evidence]:
+        """Return what every call said, what the runtime logged, and how each container stands."""
+        calls = [f"{result.verb}: {result.status or 'killed at the deadline'}" for result in self._results[-40:]]
+        shown = [Evidence(title="calls", text="\n".join(calls) or "none")]
+        said = ((f"{call.verb}: {title}", call.output(title)) for call in self._calls for title in call.streams)
+        last = {(title, text): None for title, text in said if text}  # who polls asks the same a hundred times
+        shown += [Evidence(title=title, text=_tail(text)) for title, text in list(last)[-_MOST:]]
+        log = Path(_fill(self.call.log, {name: str(path) for name, path in self.roots.items()}))
+        if self.call.log and log.is_file():
+            shown.append(Evidence(title="log", text=_tail(log.read_bytes())))
+        return (*shown, *(piece for container in self.containers for piece in container.evidence()))
+
+    def close(self) -> None:
+        """Remove every container, as the runtime does it and then by force; safe to repeat."""
+        for container in self.containers:
+            container.close()
+        for call in self._calls:
+            call.close()
+        self.waiter.finish()
+
+    def _look_for_state(self) -> None:
+        """Remove the state roots; what a runtime still keeps there of its containers is a leak."""
+        for left in self.left():
+            self.bench.found(Leak(owner=Owner.TARGET, kind="files", what=left))
+        for folder in self.roots.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def left(self) -> list[str]:
+        """Return what is left of containers in the state roots: files, and what is named after a container."""
+        return sorted(self._kept())
+
+    def _kept(self) -> Iterator[str]:
+        log = _fill(self.call.log, {name: str(path) for name, path in self.roots.items()})
+        for name, root in self.roots.items():
+            for folder, folders, files in os.walk(root):
+                for entry in (*files, *(below for below in folders if self._anonymous(below) != below)):
+                    path = Path(folder, entry)
+                    if str(path) != log:
+                        yield self._anonymous(f"{name}/{path.relative_to(root)}")
+
+    def _anonymous(self, text: str) -> str:
+        for container in self.containers:
+            text = text.replace(container.id, "ID")
+        return text
+
+
+def _tail(text: bytes) -> str:
+    return text[-_SHOWN:].decode(errors="backslashreplace")
+
+
+def _fill(word: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(f"{{{name}}}", value)
+    return word

@@ -1,0 +1,1 @@
+"""Root file systems for containers: sources, unpacking, the cache and its verification (layer 2: host side)."""

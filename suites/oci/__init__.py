@@ -1,0 +1,1 @@
+"""Acceptance cases for OCI runtimes."""
