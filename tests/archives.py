@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import io
 import lzma
@@ -232,6 +233,7 @@ def _headers(out: str, up: str) -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def _ends() -> dict[str, bytes]:
     good = file("a", b"y" * 5000) + file("b", b"y" * 5000)
     return {

@@ -79,7 +79,7 @@ WRONG_WORDS = {
     "not executable": (("--target", "mine=init:./plain"), "not executable", "chmod +x"),
     "other architecture": (("--target", "mine=init:./foreign"), "built for", "build it for"),
     "no program": (("--target", "mine=init:./text"), "mine=init:./text", "#!"),
-    "unknown kind": (("--target", "mine=oci:./plain"), "unknown kind 'oci'", "the kinds are"),
+    "unknown kind": (("--target", "mine=vm:./plain"), "unknown kind 'vm'", "the kinds are"),
     "unknown case": (("--target", "reference", "--case", "EX-99"), "unknown case EX-99", "did you mean EX-0"),
     "unknown suite": (("--suite", "inti"), "'inti' is not a suite", "there is: init"),
     "unknown promise": (("--promise", "overlya"), "'overlya' is not a fact", "did you mean overlay?"),

@@ -92,7 +92,7 @@ DEVIATION = '[[deviation]]\ncase = "A"\nobserved = "o"\nreason = "r"\n'
         pytest.param(
             '[call.init]\nseperator = "--"', ["call.init.seperator", "did you mean separator"], id="nested-key"
         ),
-        pytest.param("[call.oci]\nx = 1", ["call.oci: unknown key", "init"], id="call-kind"),
+        pytest.param("[call.vm]\nx = 1", ["call.vm: unknown key", "init"], id="call-kind"),
         pytest.param("[variant.g]\ncall.init.speed = 1", ["variant.g.call.init.speed: unknown key"], id="variant-key"),
         pytest.param(
             "[variant.g]\ncall.init.fence = 'x'", ["variant.g.call.init.fence: expected int"], id="variant-type"

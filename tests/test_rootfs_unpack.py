@@ -8,8 +8,6 @@ import random
 import shutil
 import stat
 import tarfile
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -278,10 +276,3 @@ def test_a_shown_name_is_harmless() -> None:
     """Names from archives are escaped and cut where they stand in a message."""
     assert r"'a\nb\x1b\udcff'" == shown("a\nb\x1b\udcff")
     assert len(shown("n" * 5000)) <= 80
-
-
-@pytest.fixture
-def full() -> Iterator[Path]:
-    """Return a folder on a file system of one mebibyte; skip where it cannot be mounted."""
-    with tempfile.TemporaryDirectory(prefix="seatrial-full-") as folder:
-        yield Path(folder)

@@ -92,7 +92,7 @@ def test_a_path_may_have_a_colon(tmp_path: Path) -> None:
         ("tini+", "the variant after + is empty"),
         ("m=", "the path is empty"),
         ("m=init:", "the path is empty"),
-        ("m=oci:mine", "unknown kind 'oci'"),
+        ("m=vm:mine", "unknown kind 'vm'"),
         ("m=nowhere", "nowhere cannot be tried: No such file or directory"),
         ("m=mine#x", "mine#x cannot be tried: No such file or directory"),
         ("control:none=mine", "takes no path"),

@@ -135,6 +135,7 @@ class Runtime:
         state = self.roots["state"]
         xdg = {"XDG_STATE_HOME": str(state), "XDG_RUNTIME_DIR": str(self.roots["runtime"])}
         xdg |= {f"XDG_{name}_HOME": str(state / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
+        xdg["PATH"] = os.environ.get("PATH", self.bench.environment["PATH"])  # newuidmap may be elsewhere in an image
         return {**self.bench.environment, **xdg, **self.target.environment}
 
     # -- a launch of the bench
