@@ -75,6 +75,22 @@ def sized(name: str, field: bytes) -> bytes:
     return rechecked(block[:124] + field + block[136:])
 
 
+LONG = "srv/" + "/".join("abcd"[at] * 60 for at in range(4))
+"""A path that takes a header of its own."""
+
+FEW = b"".join((
+    folder("bin"),
+    file("bin/a", b"a" * 600, mode=0o755),
+    link("bin/b", "a"),
+    hard("c", "bin/a"),
+    pax({"path": "d", "mtime": "1.5", "linkpath": "x"}),
+    file("e", b"e"),
+    file("././@LongLink", b"f\0", type=tarfile.GNUTYPE_LONGNAME),
+    file("g", b"g"),
+    END,
+))  # fmt: skip
+"""One of each kind."""
+
 GOOD = b"".join((
     folder("./"),
     folder("./bin", mode=0o700),
@@ -93,7 +109,7 @@ GOOD = b"".join((
     link("./dangling", "/nowhere/at/all"),
     link("./loop", "loop"),
     link("./var/run", "../run"),
-    pax({"path": "./srv/" + "long/" * 40 + "name", "mtime": "1.5", "SCHILY.xattr.user.x": b"\xff\x00"}),
+    pax({"path": f"./{LONG}", "mtime": "1.5", "SCHILY.xattr.user.x": b"\xff\x00"}),
     file("short", b"deep"),
     file("./etc/ssl/F\u0151tan\u00fas\u00edtv\u00e1ny.crt", b"UTF-8"),
     file("./etc/empty", b""),

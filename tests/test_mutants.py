@@ -97,7 +97,8 @@ def test_a_mode_limits_where_a_kill_counts() -> None:
 def test_a_survivor_is_red(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Really run: the matrix names the killed one and the survivor, and the exit code is 1; without it 0."""
     options = parse(
-        ["mutants", "--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")], checkout=CHECKOUT
+        ["mutants", "--suite", "init", "--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")],
+        checkout=CHECKOUT,
     )
     for chosen, code in (((CAUGHT, HARMLESS), ExitCode.FAILED), ((CAUGHT,), ExitCode.GREEN)):
         monkeypatch.setattr(command, "read", lambda _kind, chosen=chosen: chosen)

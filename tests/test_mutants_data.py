@@ -1,4 +1,4 @@
-"""The list of seeded faults fits the reference init: each applies in exactly one place and gives a program."""
+"""The lists of seeded faults fit what carries them: each applies in exactly one place and gives a program."""
 
 from __future__ import annotations
 
@@ -13,37 +13,50 @@ import pytest
 from suites.framework.cases import load
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-DATA = tomllib.loads((FIXTURES / "mutants/init.toml").read_text(encoding="utf-8"))
-MUTANTS: list[dict[str, Any]] = DATA["mutant"]
-CASES = {case.id for case in load(FIXTURES.parent)}
+CARRIERS = {"init": "inits/reference_init.py", "oci": "runtimes/proxy.py"}
+"""The program that carries the faults of a kind."""
+CHAPTERS = {"init": {"SG", "TM", "EX", "RP", "TT", "FD"}, "oci": set("ABCDEFGHIJKL")}
+CASES = {f"{case.kind}:{case.id}" for case in load(FIXTURES.parent)}
 REQUIRED = {"id": str, "bug": str, "find": str, "replace": str, "killed_by": list}
 OPTIONAL = {"mode": str, "source": str, "file": str}
 
-each = pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant["id"] for mutant in MUTANTS])
+
+def listed(kind: str) -> list[dict[str, Any]]:
+    found = tomllib.loads((FIXTURES / f"mutants/{kind}.toml").read_text(encoding="utf-8"))["mutant"]
+    return [{**mutant, "kind": kind} for mutant in found]
+
+
+MUTANTS = [mutant for kind in CARRIERS for mutant in listed(kind)]
+each = pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant['kind']}-{mutant['id']}" for mutant in MUTANTS])
+each_kind = pytest.mark.parametrize("kind", CARRIERS)
 
 
 def original(mutant: dict[str, Any]) -> str:
-    return Path(FIXTURES / "inits" / mutant.get("file", "reference_init.py")).read_text(encoding="utf-8")
+    program = FIXTURES / CARRIERS[mutant["kind"]]
+    return (program.parent / str(mutant.get("file", program.name))).read_text(encoding="utf-8")
 
 
 def applied(mutant: dict[str, Any]) -> str:
     return original(mutant).replace(mutant["find"], mutant["replace"])
 
 
-def test_there_are_enough_and_each_has_its_own_name_and_effect() -> None:
-    assert len(MUTANTS) >= 18
-    assert [] == [name for name, count in Counter(mutant["id"] for mutant in MUTANTS).items() if count > 1]
-    assert len(MUTANTS) == len({applied(mutant) for mutant in MUTANTS})
+@each_kind
+def test_there_are_enough_and_each_has_its_own_name_and_effect(kind: str) -> None:
+    mutants = listed(kind)
+    assert len(mutants) >= {"init": 18, "oci": 40}[kind]
+    assert [] == [name for name, count in Counter(mutant["id"] for mutant in mutants).items() if count > 1]
+    assert len(mutants) == len({applied(mutant) for mutant in mutants})
 
 
-def test_every_chapter_is_tried() -> None:
-    named = {case.partition("-")[0] for mutant in MUTANTS for case in mutant["killed_by"]}
-    assert {"SG", "TM", "EX", "RP", "TT", "FD"} <= named
+@each_kind
+def test_every_chapter_is_tried(kind: str) -> None:
+    named = {case.rstrip("0123456789").rstrip("-") for mutant in listed(kind) for case in mutant["killed_by"]}
+    assert CHAPTERS[kind] <= named
 
 
 @each
 def test_entry_has_its_keys_and_no_other(mutant: dict[str, Any]) -> None:
-    assert set(REQUIRED) <= set(mutant) <= set(REQUIRED) | set(OPTIONAL)
+    assert set(REQUIRED) <= set(mutant) - {"kind"} <= set(REQUIRED) | set(OPTIONAL)
     assert all(isinstance(mutant[key], kind) for key, kind in (REQUIRED | OPTIONAL).items() if key in mutant)
     assert mutant.get("mode", "plain") in ("plain", "pid1")
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", mutant["id"])
@@ -63,5 +76,5 @@ def test_faulty_copy_is_a_program(mutant: dict[str, Any]) -> None:
 @each
 def test_named_cases_exist_and_are_named_once(mutant: dict[str, Any]) -> None:
     assert mutant["killed_by"]
-    assert set(mutant["killed_by"]) <= CASES
+    assert {f"{mutant['kind']}:{case}" for case in mutant["killed_by"]} <= CASES
     assert len(mutant["killed_by"]) == len(set(mutant["killed_by"]))

@@ -39,10 +39,9 @@ def cache(tmp_path: Path) -> Cache:
 
 def state(folder: Path) -> list[tuple[str, int, int, str]]:
     """Return everything below a folder: name, mode, links and content."""
-    return [
-        (str(path), (seen := path.lstat()).st_mode, seen.st_nlink, path.read_text() if stat.S_ISREG(seen.st_mode) else "")
-        for path in sorted(folder.rglob("*"))
-    ]  # fmt: skip
+    paths = sorted(folder.rglob("*"))
+    seen = [(path.lstat(), path.read_text() if path.is_file() and not path.is_symlink() else "") for path in paths]
+    return [(str(path), about.st_mode, about.st_nlink, text) for path, (about, text) in zip(paths, seen, strict=True)]
 
 
 def given(tmp_path: Path, data: bytes) -> Path:
@@ -68,10 +67,10 @@ def test_a_good_archive_becomes_a_tree(tmp_path: Path, cache: Cache, compression
     """Content, links and directories are as packed, however it was compressed."""
     tree = unpacked(tmp_path, archives.COMPRESSIONS[compression](archives.GOOD), cache).path
     assert b"program" * 999 == (tree / "bin/busybox").read_bytes()
-    assert "/bin/busybox" == os.readlink(tree / "bin/sh")
-    assert "busybox" == os.readlink(tree / "bin/ls")
+    assert "/bin/busybox" == str((tree / "bin/sh").readlink())
+    assert "busybox" == str((tree / "bin/ls").readlink())
     assert (tree / "bin/again").samefile(tree / "bin/busybox")
-    assert b"deep" == (tree / ("srv/" + "long/" * 40 + "name")).read_bytes()
+    assert b"deep" == (tree / archives.LONG).read_bytes()
     assert b"UTF-8" == (tree / "etc/ssl/Főtanúsítvány.crt").read_bytes()
     assert (b"root:*\n", b"another\n") == ((tree / "etc/shadow").read_bytes(), (tree / "etc/Shadow").read_bytes())
     assert len(set(map(os.path.normpath, archives.names(archives.GOOD)))) <= len(list(tree.rglob("*"))) + 1
@@ -86,7 +85,7 @@ def test_modes_and_owners_are_those_of_the_house(tmp_path: Path, cache: Cache) -
         os.umask(before)
     modes = {str(path.relative_to(tree)): f"{stat.S_IMODE(path.lstat().st_mode):o}" for path in tree.rglob("*")}
     assert ("755", "755", "755") == (modes["bin/su"], modes["bin"], modes["everybody"])
-    assert ("644", "644", "1777", "755") == (modes["etc/shadow"], modes["etc/Shadow"], modes["tmp"], modes["srv/long"])
+    assert ("644", "644", "1777", "755") == (modes["etc/shadow"], modes["etc/Shadow"], modes["tmp"], modes["srv"])
     assert 0o755 == stat.S_IMODE(tree.stat().st_mode)
     assert {(os.geteuid(), os.getegid())} == {(path.lstat().st_uid, path.lstat().st_gid) for path in tree.rglob("*")}
 
@@ -144,6 +143,7 @@ def test_a_hostile_archive_is_one_line(tmp_path: Path, cache: Cache, outside: Pa
         ("twice-link-then-file", "'a' is there twice"),
         ("pax-large", "a header about a member takes"),
         ("pax-nested", "too many headers about one member"),
+        ("pax-size-negative", "has a negative size"),
         ("size-negative", "has a negative size"),
         ("size-huge", "cut off"),
         ("end-missing", "the blocks of zeros that end an archive are missing"),
@@ -177,7 +177,7 @@ def test_the_attacks_do_harm(tmp_path: Path, outside: Path) -> None:
         place = tmp_path / name
         place.mkdir()
         with tarfile.open(given(tmp_path, archives.hostile(outside)[name])) as archive:
-            archive.extraction_filter = lambda member, _path: member  # noqa: B023 - what Python 3.13 did by default
+            archive.extraction_filter = lambda member, _path: member
             for member in archive:
                 careless(archive, member, place)
         if [("canary", "alive")] != [(path.name, path.read_text()) for path in sorted(outside.iterdir())]:
@@ -210,7 +210,7 @@ def careless(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> 
         ({"members": 5}, "it has more than 5 members"),
         ({"total_bytes": 10_000}, "it holds more than 0 MiB"),
         ({"path_bytes": 100}, "it is longer than 100 bytes"),
-        ({"depth": 5}, "it is deeper than 5 directories"),
+        ({"depth": 3}, "it is deeper than 3 directories"),
         ({"harmless_bytes": 0, "ratio": 2}, "more than 2 times its size"),
     ],
 )
@@ -240,13 +240,13 @@ def test_what_this_python_cannot_decompress_is_named(tmp_path: Path, cache: Cach
 
 @pytest.mark.parametrize("fix", [False, True], ids=["damaged", "forged"])
 def test_no_damage_is_a_traceback(tmp_path: Path, outside: Path, fix: bool) -> None:
-    """600 archives with a few wrong bytes, with and without a checksum that fits them: unpacked, or refused clearly."""
-    chance, before, refused = random.Random(f"rootfs {fix}"), state(outside), 0
-    for number in range(600):
-        data = bytearray(archives.GOOD)
-        start = chance.randrange(len(data) // archives.BLOCK - 2) * archives.BLOCK
+    """400 archives with a few wrong bytes, with and without a checksum that fits them: unpacked, or refused clearly."""
+    chance, before, refused = random.Random(f"rootfs {fix}"), state(outside), list[str]()
+    for number in range(200):
+        data = bytearray(archives.FEW)
+        start = chance.choice([at for at in range(0, len(data), archives.BLOCK) if b"ustar" in data[at : at + 512]])
         for _ in range(chance.randint(1, 4)):
-            data[start + chance.randrange(archives.BLOCK)] = chance.choice(b"\0\x01/.ag0127\x80\xff")
+            data[start + chance.randrange(180)] = chance.choice(b"\0\x01/.agxLKgS0127\x80\xff")
         if fix:
             data[start : start + archives.BLOCK] = archives.rechecked(bytes(data[start : start + archives.BLOCK]))
         place = tmp_path / str(number)
@@ -256,11 +256,11 @@ def test_no_damage_is_a_traceback(tmp_path: Path, outside: Path, fix: bool) -> N
             with (tmp_path / "given.tar").open("rb") as stream:
                 unpack(stream, place, name="given")
         except UsageError as error:
-            refused += 1
-            assert str(error).isprintable()
+            refused.append(str(error))
         shutil.rmtree(place)
     assert before == state(outside)
-    assert 50 < refused < 600
+    assert all(map(str.isprintable, refused))
+    assert 20 < len(refused) <= 200
 
 
 def test_a_descriptor_is_not_left_open(tmp_path: Path, cache: Cache, outside: Path) -> None:

@@ -7,8 +7,10 @@ import shlex
 import pytest
 
 from suites.framework.marks import case, tier
+from suites.framework.oci import state
 from suites.framework.oci.container import NO_STATE, Container
 from suites.framework.oci.runtime import Runtime
+from suites.framework.oci.spec import Hook
 from suites.framework.process import exited, killed
 
 HOOK_S = 5
@@ -110,7 +112,7 @@ def test_config_changed_after_create_has_no_effect(runtime: Runtime) -> None:
     program = container.spec["process"]
     program["env"].append("ORIGIN=create")
     container.create().ok()
-    program["env"][-1], program["cwd"] = "ORIGIN=later", "/tmp"
+    program["env"][-1], program["cwd"] = "ORIGIN=later", "/bin"
     program["args"] = container.bundle.recorder("later")
     container.bundle.write(container.spec)
     container.start().ok()
@@ -203,7 +205,7 @@ def test_whole_cycle_succeeds_verb_by_verb(runtime: Runtime) -> None:
 @case("A11")
 @tier(3)
 def test_container_is_not_created_while_its_hooks_run(runtime: Runtime) -> None:
-    """State asked from a createRuntime hook is ``creating``, or there is none yet (runtime.md#runtimeState, "creating").
+    """State asked from a createRuntime hook is ``creating``, or there is none yet (runtime.md#runtimeState).
 
     Why: who sees ``created`` too early starts a container whose network is not there.
     By hand:
@@ -213,8 +215,67 @@ def test_container_is_not_created_while_its_hooks_run(runtime: Runtime) -> None:
     container = runtime.container()
     answer = container.bundle.path / "answer"
     ask = shlex.join(runtime.words("state", container.id))
-    script = f"{ask} > {shlex.quote(str(answer))} 2>/dev/null || echo refused > {shlex.quote(str(answer))}"
+    script = f'{ask} >"$0" 2>/dev/null || echo refused >"$0"'
     variables = [f"{name}={value}" for name, value in runtime.environment.items()]
-    hook = {"path": "/bin/sh", "args": ["sh", "-c", script], "env": variables, "timeout": HOOK_S}
+    hook: Hook = {"path": "/bin/sh", "args": ["sh", "-c", script, str(answer)], "env": variables, "timeout": HOOK_S}
     container.spec["hooks"] = {"createRuntime": [hook]}
     container.create().ok()
+    assert "creating or none" == _during_the_hook(answer.read_bytes() if answer.is_file() else b"")
+    container.start().ok()
+    container.recorder().ready()
+
+
+@case("A12")
+@tier(3)
+@pytest.mark.parametrize("name", ["web-1.example_x+2", "a" * 56], ids=["punctuation", "long"])
+def test_ids_of_letters_and_punctuation_are_accepted(runtime: Runtime, name: str) -> None:
+    """Ids with dots, plus, underscore and hyphen, or of 56 characters, are as good as others (runtime.md#runtimeState).
+
+    Why: engines build ids of names and of sha256 sums, and kubelet's are long.
+    By hand:
+        $RUNTIME create --bundle BUNDLE web-1.example_x+2; $RUNTIME start web-1.example_x+2
+        $RUNTIME state web-1.example_x+2
+    """
+    container = runtime.container(name=name)
+    container.running()
+    assert name == container.state().get("id")
+    _kill_and_delete(container)
+    assert [] == runtime.left()
+
+
+def _run_to_the_end(container: Container) -> None:
+    """Create and start it; have its program exit, and see it stopped."""
+    container.running().tell("exit 0")
+    container.ended()
+    assert "stopped" == container.becomes("stopped")
+
+
+def _kill_and_delete(container: Container) -> None:
+    """End a running container and delete it, each verb with success."""
+    container.kill("KILL").ok()
+    assert killed(9) == container.ended()
+    assert "stopped" == container.becomes("stopped")
+    container.delete().ok()
+    assert NO_STATE == container.status()
+
+
+def _create_from(container: Container, directory: str, *, bundle: str) -> None:
+    """Call create in another working directory, with this for the bundle."""
+    through = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', directory]
+    container.created(container.begin_create(bundle=bundle, through=through)).ok()
+
+
+def _bundle_of(container: Container) -> str:
+    """Return in words which path the state names as the bundle."""
+    found = str(container.state().get("bundle"))
+    if found == str(container.bundle.path):
+        return "the bundle's absolute path"
+    return "another absolute path" if found.startswith("/") else "a relative path"
+
+
+def _during_the_hook(answer: bytes) -> str:
+    """Return in words what a hook was told by `state`."""
+    if not answer:
+        return "the hook did not run"
+    status = NO_STATE if answer == b"refused\n" else str(state.parsed(answer).get("status"))
+    return "creating or none" if status in ("creating", NO_STATE) else status

@@ -91,6 +91,13 @@ class Container:
             self.init = self._hold()
         return result
 
+    def crash_create(self, seconds: float) -> bool:
+        """Call create and kill it with its process group after this time; return False where it was done by then."""
+        crashed = self.begin_create().crash(seconds)
+        assert self.creation is not None
+        self.creation.close()
+        return crashed
+
     def start(self) -> Result:
         """Call start."""
         return self._runtime.run("start", self.id)
@@ -269,6 +276,11 @@ class Container:
 
     def _words(self, signal: str) -> list[str]:
         return [word.replace("{id}", self.id).replace("{signal}", signal) for word in self._runtime.call.kill]
+
+    @property
+    def state_file(self) -> Path:
+        """Return where the runtime keeps this container's state, as its profile says."""
+        return Path(self._runtime.filled(self._runtime.call.state_file, id=self.id))
 
     @property
     def folder(self) -> Path:

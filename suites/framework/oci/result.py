@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from signal import SIGKILL
 
 from suites.framework import process
 from suites.framework.model import Reason
@@ -84,6 +85,15 @@ class Call:
         finally:
             for fd in given:
                 os.close(fd)
+
+    def crash(self, seconds: float) -> bool:
+        """Kill it and its process group `seconds` after its beginning; return False where it had ended by itself."""
+        left = self.began + seconds - time.monotonic()
+        if self.child.wait(Deadline(max(0.0, left)), self._waiter) is not None:
+            return False
+        os.killpg(self.child.pid, SIGKILL)
+        self.child.kill()
+        return True
 
     def end(self, seconds: float) -> Result:
         """Return how it ended, having killed it when `seconds` are over."""

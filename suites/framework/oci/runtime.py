@@ -14,10 +14,13 @@ from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
 from suites.framework.oci import cgroup
 from suites.framework.oci.container import Container
+from suites.framework.oci.orphan import Orphans
 from suites.framework.oci.result import Call, Result
 from suites.framework.oci.spec import Spec
 from suites.framework.waiting import Waiter
 
+GRACE_S = 1.0
+"""What processes that a call has left get to end by themselves, when a test is over."""
 SLACK_S = 2.0
 """What a call may take beyond its runtime's own longest wait."""
 WRAPPED = 10
@@ -38,6 +41,7 @@ class Runtime:
         self.containers: list[Container] = []
         self._calls: list[Call] = []
         self._results: list[Result] = []
+        self.orphans = Orphans(self._held)
         bench.launches.append(self)
         bench.own(self._look_for_state)
         self.roots = {name: bench.home / f"oci-{name}" for name in ("root", "state", "runtime")}
@@ -138,6 +142,21 @@ class Runtime:
         xdg["PATH"] = os.environ.get("PATH", self.bench.environment["PATH"])  # newuidmap may be elsewhere in an image
         return {**self.bench.environment, **xdg, **self.target.environment}
 
+    def _held(self) -> Iterator[int]:
+        """Yield the children of the worker that are known: calls that run, and inits."""
+        yield from (call.child.pid for call in self._calls if call.child.status is None)
+        yield from (each.init.pid for each in self.containers if each.init is not None and each.init.status is None)
+
+    def filled(self, word: str, **values: str) -> str:
+        """Return a word of the profile with the state roots, and these values, in the place of what stands for them."""
+        return _fill(word, {name: str(path) for name, path in self.roots.items()} | values)
+
+    @property
+    def state_root(self) -> Path:
+        """Return which of the state roots holds the state of containers."""
+        file = Path(self.filled(self.call.state_file, id="ID"))
+        return next(root for root in self.roots.values() if file.is_relative_to(root))
+
     # -- a launch of the bench
 
     @property
@@ -178,7 +197,16 @@ class Runtime:
             container.close()
         for call in self._calls:
             call.close()
+        self._end_orphans()
         self.waiter.finish()
+
+    def _end_orphans(self) -> None:
+        """Kill what calls have left running, and remove the cgroups that stood for it."""
+        for name in self.orphans.remain(GRACE_S):
+            self.bench.found(Leak(owner=Owner.TARGET, kind="processes", what=name))
+            self.orphans.remove()
+            for container in self.containers:
+                cgroup.remove(container.cgroup)
 
     def _look_for_state(self) -> None:
         """Remove the state roots; what a runtime still keeps there of its containers is a leak."""

@@ -15,6 +15,8 @@ from suites.framework.observation import Unmet
 STATUSES = ("creating", "created", "running", "stopped")
 WITH_A_PROCESS = ("created", "running")
 """In which ``pid`` must stand (runtime.md, "State")."""
+LARGEST_PID = 1 << 22
+"""PID_MAX_LIMIT (proc_sys_kernel(5), pid_max)."""
 _VERSION = re.compile(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
 """Semantic versioning 2.0.0."""
 _NAMES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array"}
@@ -33,10 +35,10 @@ def parsed(text: bytes) -> dict[str, Any]:
 
 def pid(state: Mapping[str, Any]) -> int:
     """Return the number that a state has for the container's process; Unmet where there is none."""
-    found = state.get("pid", 0)
-    if kind(found) != "a number" or found != int(found) or found <= 0:
+    found = state.get("pid")
+    if type(found) is not int or not 0 < found <= LARGEST_PID:
         raise Unmet("state tells the pid of the container's process", "its pid is no number of a process")
-    return int(found)
+    return found
 
 
 def kind(value: object) -> str:

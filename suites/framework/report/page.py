@@ -17,6 +17,7 @@ from suites.framework.model import Role
 from suites.framework.report import against as earlier
 from suites.framework.report import grid, plots, words
 from suites.framework.report.failure import Failures, failures, name, where
+from suites.framework.report.privileges import privileges
 from suites.framework.results import reproduction
 from suites.framework.results.gates import Colour
 from suites.framework.results.result import Result, Verdict
@@ -82,6 +83,7 @@ def render(
             gates=_gates(summary),
             matrix=_matrix(view, explained),
             environments=_environments(view),
+            privileges=privileges(view.results),
             facts={sheet.name: sheet.anchor for sheet in sheets},
             failures=explained,
             skips=skip_groups(view)[:GROUPS],

@@ -23,6 +23,7 @@ _EXTENSIONS = frozenset(
     (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 )
 _SHOWN = 80
+_NO_END = "the blocks of zeros that end an archive are missing"
 _TRAVERSAL = "its name leads out of the tree"
 _KINDS = {
     tarfile.CHRTYPE: "a character device",
@@ -130,9 +131,9 @@ class _Header(tarfile.TarInfo):
         return found
 
     @classmethod
-    def fromtarfile(cls, tarfile: tarfile.TarFile) -> _Header:
+    def fromtarfile(cls, opened: tarfile.TarFile) -> _Header:
         """Parse the next member with the headers in front of it, which tarfile does by recursion."""
-        archive = cast("_Archive", tarfile)
+        archive = cast("_Archive", opened)
         if (nesting := archive.nesting + 1) > _NESTING:
             raise ArchiveError("it has too many headers about one member")
         archive.nesting = nesting
@@ -141,9 +142,8 @@ class _Header(tarfile.TarInfo):
         except _END:
             archive.ended = nesting == 1
             raise
-        except _HEADER_ERROR as error:
-            what = "it is damaged or cut off" if archive.offset else "it is no tar archive"
-            raise ArchiveError(f"{what}: {error}") from None
+        except tarfile.HeaderError as error:
+            raise ArchiveError(_about(error, archive)) from None
         finally:
             archive.nesting = nesting - 1
 
@@ -156,7 +156,15 @@ class _Archive(tarfile.TarFile):
 
 
 _END: type[tarfile.HeaderError] = cast("Any", tarfile).EOFHeaderError
-_HEADER_ERROR = tarfile.HeaderError
+_NOTHING: type[tarfile.HeaderError] = cast("Any", tarfile).EmptyHeaderError
+
+
+def _about(error: tarfile.HeaderError, archive: _Archive) -> str:
+    if not archive.offset:
+        return f"it is no tar archive: {error}"
+    if isinstance(error, _NOTHING):
+        return f"it is cut off: {_NO_END}"
+    return f"it is damaged or cut off: {error}"
 
 
 def _open(stream: _Bounded) -> _Archive:
@@ -182,7 +190,7 @@ def _next(archive: _Archive) -> tarfile.TarInfo | None:
 
 def _require_end(archive: _Archive) -> None:
     if not archive.ended:
-        raise ArchiveError("it is cut off: the blocks of zeros that end an archive are missing")
+        raise ArchiveError(f"it is cut off: {_NO_END}")
     stream = cast("Any", archive).fileobj
     while data := stream.read(CHUNK_BYTES):
         if data.strip(b"\0"):
@@ -195,6 +203,8 @@ def _require_end(archive: _Archive) -> None:
 def _member(info: tarfile.TarInfo, archive: _Archive, limits: Limits) -> Member:
     """Return a member that may be unpacked as far as its own header goes; refuse others."""
     path, mode = _path(info.name, limits), info.mode & 0o7777
+    if info.size < 0:  # by a pax header: the number in the header itself was looked at before
+        raise ArchiveError(f"{shown(info.name)} has a negative size")
     if info.issparse():
         raise ArchiveError(f"{shown(info.name)} is a sparse file; make the archive without --sparse")
     if info.isdir():
@@ -228,7 +238,9 @@ class _Content:
         """Return at most so many bytes, none at the end."""
         try:
             return self._stream.read(size)
-        except tarfile.TarError as error:
+        except (ArchiveError, OSError):
+            raise
+        except Exception as error:  # as in _next
             raise ArchiveError(f"it is cut off in {shown(self._name)}: {error}") from None
 
 
