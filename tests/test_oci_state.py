@@ -123,8 +123,8 @@ def test_one_object_is_read() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"{", b'{"id": 1} {}', b"level=warning\n{}", b"\xff\xfe\x00", b"\x00" * 9, b"[" * 100_000],
-    ids=["nothing", "truncated", "two", "noise-before", "not-utf-8", "zeroes", "deep"],
+    [b"{", b'{"id": 1} {}', b"level=warning\n{}", b"\xff\xfe\x00", b"\x00" * 9, b"[" * 100_000],
+    ids=["truncated", "two", "noise-before", "not-utf-8", "zeroes", "deep"],
 )
 def test_no_document_is_one_failure(text: bytes) -> None:
     """What is no JSON document, or more than one, is a failed expectation with the same words always."""
@@ -142,6 +142,14 @@ def test_document_that_is_no_object_is_named(text: str, words: str) -> None:
     with pytest.raises(Unmet) as caught:
         state.parsed(text.encode())
     assert caught.value.actual == f"it printed {words}"
+
+
+@pytest.mark.parametrize("text", [b"", b" \n"])
+def test_silence_is_named(text: bytes) -> None:
+    """A `state` that prints nothing is told from one that prints noise."""
+    with pytest.raises(Unmet) as caught:
+        state.parsed(text)
+    assert caught.value.actual == "it printed nothing"
 
 
 def test_pid_is_returned() -> None:

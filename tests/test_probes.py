@@ -102,6 +102,7 @@ PRESENT: dict[Fact, Callable[[], None]] = {
     Fact.PSEUDO_TERMINAL: nothing,
     Fact.CGROUP_PIDS: nothing,
     Fact.CGROUP_MEMORY: nothing,
+    Fact.CGROUP_FREEZER: nothing,
     Fact.OVERLAY: nothing,
     Fact.SETUID: nothing,
     Fact.ENTER_NAMESPACE: nothing,
@@ -122,6 +123,8 @@ TAKEN: dict[str, tuple[Fact, Taken]] = {
     "read-only pids": (Fact.CGROUP_PIDS, Taken(take=take_cgroups, says="Read-only file system")),
     "no pids hierarchy": (Fact.CGROUP_PIDS, Taken(take=unmount_cgroups, says="has the pids controller")),
     "read-only memory": (Fact.CGROUP_MEMORY, Taken(take=take_cgroups, says="Read-only file system")),
+    "read-only freezer": (Fact.CGROUP_FREEZER, Taken(take=take_cgroups, says="Read-only file system")),
+    "no freezer": (Fact.CGROUP_FREEZER, Taken(take=unmount_cgroups, says="has a freezer")),
     "no memory hierarchy": (Fact.CGROUP_MEMORY, Taken(take=unmount_cgroups, says="has the memory controller")),
     "no right to mount": (Fact.OVERLAY, Taken(before=WITHOUT_ADMIN, says="unshare failed: Operation not permitted")),
     "no user namespace": (

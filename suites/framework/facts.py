@@ -63,6 +63,8 @@ class Fact(StrEnum):
     """A cgroup with a limit on the number of processes can be made."""
     CGROUP_MEMORY = "cgroup-memory"
     """A cgroup with a limit on memory can be made."""
+    CGROUP_FREEZER = "cgroup-freezer"
+    """A cgroup can be made and frozen."""
     OVERLAY = "overlay"
     """An overlay file system can be mounted."""
     SETUID = "setuid"

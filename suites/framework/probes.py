@@ -217,19 +217,36 @@ def _limit(controller: str, knob: str, *, name: str) -> str:
         return f"no cgroup hierarchy of this process has the {controller} controller"
     folder, unified = place
     child = folder / name  # of this probe alone: the pid is 1 in every worker, and runs may share a cgroup
+    name_here = "memory.max" if unified and controller == "memory" else knob
+    return _write_in_new(child, name_here, "1000" if controller == "pids" else "1073741824")
+
+
+def _write_in_new(child: Path, knob: str, word: str) -> str:
+    """Make a cgroup, write a word into a file of it and remove it; return what went wrong."""
     try:
         child.mkdir()
     except OSError as error:
         return f"mkdir {child}: {error.strerror}"
     try:
-        (child / ("memory.max" if unified and controller == "memory" else knob)).write_text(
-            "1000" if controller == "pids" else "1073741824"
-        )
+        (child / knob).write_text(word)
     except OSError as error:
         return f"write {knob}: {error.strerror}"
     finally:
         child.rmdir()
     return ""
+
+
+def cgroup_freezer(bench: Bench) -> Finding:
+    """Make a cgroup below the worker's own and freeze it, empty as it is."""
+    found = cgroups.memberships()
+    above, knob, word = found.get("freezer"), "freezer.state", "FROZEN"
+    if above is None:  # every cgroup of version 2 has one
+        above, knob, word = found.get(cgroups.UNIFIED), "cgroup.freeze", "1"
+    trouble = "no cgroup hierarchy of this process has a freezer"
+    if above is not None:
+        trouble = _write_in_new(above / f"seatrial-probe-{bench.nonce}", knob, word)
+    remedy = "run as root, or delegate the cgroup (systemd: Delegate=yes)"
+    return _finding(Fact.CGROUP_FREEZER, f"mkdir in the own cgroup, write {knob}", trouble, remedy)
 
 
 def docker_command(bench: Bench) -> Finding:
@@ -275,6 +292,7 @@ PROBES: dict[Fact, Callable[[Bench], Finding]] = {
     Fact.PSEUDO_TERMINAL: pseudo_terminal,
     Fact.CGROUP_PIDS: limit_in("pids", "pids.max", Fact.CGROUP_PIDS),
     Fact.CGROUP_MEMORY: limit_in("memory", "memory.limit_in_bytes", Fact.CGROUP_MEMORY),
+    Fact.CGROUP_FREEZER: cgroup_freezer,
     Fact.OVERLAY: overlay,
     Fact.SETUID: setuid,
     Fact.ENTER_NAMESPACE: enter_namespace,

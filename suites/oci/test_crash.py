@@ -89,8 +89,8 @@ def crashes(runtime: Runtime, container: Container, *, times: int) -> Iterator[N
     runtime.bench.note("create_s", length)
     for number in range(times):
         caught += container.crash_create((number + chance.random()) / times * length)
-        yield
         tidy(container)
+        yield
     runtime.bench.note("killed_before_their_end", caught)
 
 

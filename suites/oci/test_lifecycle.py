@@ -220,7 +220,7 @@ def test_container_is_not_created_while_its_hooks_run(runtime: Runtime) -> None:
     hook: Hook = {"path": "/bin/sh", "args": ["sh", "-c", script, str(answer)], "env": variables, "timeout": HOOK_S}
     container.spec["hooks"] = {"createRuntime": [hook]}
     container.create().ok()
-    assert "creating or none" == _during_the_hook(answer.read_bytes() if answer.is_file() else b"")
+    assert "creating or none" == (_told(answer.read_bytes()) if answer.is_file() else "the hook did not run")
     container.start().ok()
     container.recorder().ready()
 
@@ -273,9 +273,7 @@ def _bundle_of(container: Container) -> str:
     return "another absolute path" if found.startswith("/") else "a relative path"
 
 
-def _during_the_hook(answer: bytes) -> str:
-    """Return in words what a hook was told by `state`."""
-    if not answer:
-        return "the hook did not run"
+def _told(answer: bytes) -> str:
+    """Return in words what `state` told a hook."""
     status = NO_STATE if answer == b"refused\n" else str(state.parsed(answer).get("status"))
     return "creating or none" if status in ("creating", NO_STATE) else status

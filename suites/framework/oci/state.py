@@ -27,7 +27,8 @@ def parsed(text: bytes) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-        raise Unmet("state prints one JSON document", "it printed something else") from None
+        what = "something else" if text.strip() else "nothing"
+        raise Unmet("state prints one JSON document", f"it printed {what}") from None
     if not isinstance(found, dict):
         raise Unmet("state prints a JSON object", f"it printed {kind(found)}")
     return found

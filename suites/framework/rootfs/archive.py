@@ -1,4 +1,4 @@
-"""Reading a tar archive that nobody vouches for: as a stream, strictly, within limits (layer 2: standard library only).
+"""Reading a tar archive that nobody vouches for: as a stream, strictly, within limits (layer 2).
 
 tarfile takes what it cannot read for the end; here an archive is whole, with its end, or it is refused. Sources:
 POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header"; GNU tar manual, "Basic Tar Format".
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, Any, cast
 
+from suites.framework.errors import SeatrialError
 from suites.framework.rootfs.compression import CHUNK_BYTES, ArchiveError, Readable, Source, opened
 
 _EXTENSION_BYTES = 1 << 20
@@ -25,6 +26,8 @@ _EXTENSIONS = frozenset(
 _SHOWN = 80
 _NO_END = "the blocks of zeros that end an archive are missing"
 _TRAVERSAL = "its name leads out of the tree"
+_PASSING = (ArchiveError, SeatrialError, OSError)
+"""What the reading of an archive may raise that is not the archive's fault, or was said already."""
 _KINDS = {
     tarfile.CHRTYPE: "a character device",
     tarfile.BLKTYPE: "a block device",
@@ -170,7 +173,7 @@ def _about(error: tarfile.HeaderError, archive: _Archive) -> str:
 def _open(stream: _Bounded) -> _Archive:
     try:
         opened = _Archive.open(fileobj=cast("IO[bytes]", stream), mode="r|", encoding="utf-8", errors="surrogateescape")
-    except (ArchiveError, OSError):
+    except _PASSING:
         raise
     except Exception as error:  # as in _next
         raise ArchiveError(f"it is no tar archive: {error}") from None
@@ -180,7 +183,7 @@ def _open(stream: _Bounded) -> _Archive:
 def _next(archive: _Archive) -> tarfile.TarInfo | None:
     try:
         found = archive.next()
-    except (ArchiveError, OSError):
+    except _PASSING:
         raise
     except Exception as error:  # what tarfile's parsing of hostile numbers and tables raises is not one class
         raise ArchiveError(f"it is damaged: {error}") from None
@@ -238,7 +241,7 @@ class _Content:
         """Return at most so many bytes, none at the end."""
         try:
             return self._stream.read(size)
-        except (ArchiveError, OSError):
+        except _PASSING:
             raise
         except Exception as error:  # as in _next
             raise ArchiveError(f"it is cut off in {shown(self._name)}: {error}") from None

@@ -20,10 +20,13 @@ import requests
 import urllib3
 
 from suites.framework.errors import InfrastructureError, UsageError
+from suites.framework.results.escaping import one_line
 
 MEBIBYTE = 1 << 20
 _CHUNK = 1 << 16
 _REDIRECTS = 5
+_SHOWN = 200
+"""Characters of what a server says that are shown."""
 _RANGE = re.compile(r"bytes (?P<first>\d+)-\d+/(?P<whole>\d+|\*)")
 _AGAIN = "check the network and start again: it goes on from there"
 _PART = ".part"
@@ -202,7 +205,7 @@ class _Fetching:
                 raise self._failed(f"it was not done within {self.patience.whole_s:g} s")
 
     def _refused(self, answer: requests.Response) -> Exception:
-        what, why = f"{self.url} cannot be had", f"{answer.status_code} {answer.reason}"
+        what, why = f"{self.url} cannot be had", f"{answer.status_code} {one_line(answer.reason or '')[:_SHOWN]}"
         if 400 <= answer.status_code < 500:
             return UsageError(what, why=why, remedy="correct the URL")
         return InfrastructureError(what, why=why, remedy="try again later")
@@ -252,4 +255,4 @@ def _words(error: Exception) -> str:
         if not isinstance(inner, Exception):
             break
         reason = inner
-    return " ".join(str(reason).split())
+    return one_line(str(reason))[:_SHOWN]

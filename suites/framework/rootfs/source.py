@@ -1,4 +1,4 @@
-"""The word that says where a root file system comes from (layer 2: standard library only)."""
+"""The word that says where a root file system comes from (layer 2)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from suites.framework.errors import UsageError
+from suites.framework.results.escaping import visible
 
 KNOWN = "busybox, mmdebstrap, docker:IMAGE, the path of a tar archive, or its URL"
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -49,7 +50,7 @@ class Source:
 
 def parse(word: str, *, base: Path | None = None, sha256: str = "") -> Source:
     """Return the source that a word names; paths count from ``base``. UsageError for words that name none."""
-    if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in word):
+    if visible(word) != word or "\n" in word or "\t" in word:
         raise UsageError(f"rootfs {word!r} has control characters", remedy=f"give {KNOWN}")
     if word in (Kind.BUSYBOX, Kind.MMDEBSTRAP):
         found = Source(kind=Kind(word), word=word)
