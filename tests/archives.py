@@ -10,6 +10,7 @@ import lzma
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -22,7 +23,7 @@ def padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % BLOCK)
 
 
-def header(name: str | bytes, kind: bytes = tarfile.REGTYPE, **fields: object) -> bytes:
+def header(name: str | bytes, kind: bytes = tarfile.REGTYPE, **fields: Any) -> bytes:
     """Return one header; ``name`` may hold what no honest one does."""
     info = tarfile.TarInfo(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
     info.type, info.mode = kind, 0o755
@@ -31,12 +32,12 @@ def header(name: str | bytes, kind: bytes = tarfile.REGTYPE, **fields: object) -
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
-def file(name: str | bytes, data: bytes = b"x", **fields: object) -> bytes:
+def file(name: str | bytes, data: bytes = b"x", **fields: Any) -> bytes:
     """Return a regular file."""
     return header(name, size=len(data), **fields) + padded(data)
 
 
-def folder(name: str, **fields: object) -> bytes:
+def folder(name: str, **fields: Any) -> bytes:
     """Return a directory."""
     return header(name, tarfile.DIRTYPE, **fields)
 

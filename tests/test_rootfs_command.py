@@ -201,8 +201,8 @@ print(bool(done), got.path, got.sha256)
 def test_two_runs_unpack_once(archive: Path, tmp_path: Path) -> None:
     """Of four processes started together one unpacks, the others take what it made."""
     words = [sys.executable, "-c", RACE, str(archive), str(tmp_path / "cache")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    runs = [subprocess.Popen(words, text=True, cwd=ROOT, **pipes) for _ in range(4)]
+    pipe = subprocess.PIPE
+    runs = [subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) for _ in range(4)]
     for run in runs:
         assert run.stdin is not None
         run.stdin.close()

@@ -74,7 +74,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[dict[str, str]] = []
-        self.answer: Callable[[Handler], None] = Handler.whole
+        self.answer: Callable[[Handler], object] = Handler.whole
         self.over = threading.Event()
 
     @property
@@ -298,7 +298,7 @@ def test_a_server_that_stalls_is_given_up(server: Server, tmp_path: Path) -> Non
 
 def test_a_server_that_does_not_answer_is_given_up(server: Server, tmp_path: Path) -> None:
     """Not even a status line comes."""
-    server.answer = lambda handler: handler.server.over.wait(LONG_S)  # type: ignore[func-returns-value]
+    server.answer = lambda handler: handler.server.over.wait(LONG_S)
     assert "it sent nothing for 0.3 s" in str(refusal(server, tmp_path, silence_s=0.3))
 
 
@@ -377,7 +377,7 @@ def test_a_refusal_is_told(server: Server, tmp_path: Path, status: int, kind: ty
 
 def test_an_answer_that_is_no_http(server: Server, tmp_path: Path) -> None:
     """Noise instead of a status line."""
-    server.answer = lambda handler: handler.wfile.write(b"\x00\x01SSH-2.0\r\n" * 50)  # type: ignore[func-returns-value]
+    server.answer = lambda handler: handler.wfile.write(b"\x00\x01SSH-2.0\r\n" * 50)
     assert InfrastructureError is type(refusal(server, tmp_path))
 
 

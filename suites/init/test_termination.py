@@ -302,7 +302,7 @@ def test_second_term_does_no_harm(init: Init) -> None:
 @case("TM-14")
 @modes(Mode.DOCKER)
 def test_docker_stop_ends_a_default_child_at_once(contained: ContainedInit) -> None:
-    """`docker stop --time 10` of a child with the default disposition gives 143 long before the ten seconds.
+    """`docker stop --time 10` of a child with the default disposition gives 143, so it ended before the ten seconds.
 
     Why: without an init, PID 1 ignores TERM and every stop takes the whole ten seconds.
     By hand:
@@ -315,7 +315,7 @@ def test_docker_stop_ends_a_default_child_at_once(contained: ContainedInit) -> N
         container.child.ask("default")
         code, took_s = container.stop(seconds=10)
         container.note("stop_s", took_s)
-        assert ("exit 143", "in time") == (code, "in time" if took_s < 10 else "after the timeout")
+        assert "exit 143" == code  # at the timeout the engine kills: 137
 
 
 @case("TM-15")
