@@ -11,9 +11,11 @@ from suites.catalog import Kind
 from suites.framework.commands import mutants as command
 from suites.framework.commands.mutants import Mutant, kills, mutants, read
 from suites.framework.errors import ExitCode, InfrastructureError, UsageError
-from suites.framework.model import Outcome
+from suites.framework.model import Outcome, Role
 from suites.framework.options import parse
+from suites.framework.provisioning.staging import PYTHON
 from suites.framework.results.result import Result
+from tests.contexts import target
 
 CHECKOUT = Path(__file__).parents[1]
 CAUGHT = Mutant(
@@ -79,11 +81,23 @@ def test_the_list_is_read_and_its_cases_exist(monkeypatch: pytest.MonkeyPatch, t
         ([result("mutant:caught", "EX-04", Outcome.FAILED, reason="crash")], "missed"),
         ([result("mutant:caught", "EX-04", Outcome.ERRORED)], "errored"),
         ([result("mutant:other", "EX-04", Outcome.FAILED)], "missed"),
+        ([result("mutant:caught", "EX-04", Outcome.XFAILED)], "missed"),
+        ([result("mutant:caught", "EX-04", Outcome.XPASSED)], "missed"),
+        ([result("mutant:caught", "EX-04", Outcome.SKIPPED, reason="missing:overlay")], "skipped"),
+        ([result("mutant:caught", "EX-04", Outcome.SKIPPED, reason="not-offered")], "skipped"),
+        ([result("mutant:caught", "EX-04", Outcome.SKIPPED)], "missed"),
+        (
+            [
+                result("mutant:caught", "EX-04", Outcome.SKIPPED, reason="not-offered"),
+                result("mutant:caught", "EX-04", Outcome.FAILED),
+            ],
+            "killed",
+        ),
         ([], "missed"),
     ],
 )
 def test_only_an_assertion_in_a_named_case_kills(found: Sequence[Result], verdict: str) -> None:
-    """A crash, an error of ours, another mutant's failure and silence are no kill."""
+    """A crash, an error of ours, a known deviation, another mutant's failure, a skip and silence are no kill."""
     assert {"EX-04": verdict} == kills(found, CAUGHT)
 
 
@@ -109,3 +123,29 @@ def test_a_survivor_is_red(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caps
         said = capsys.readouterr().out
         assert "caught    EX-04 killed" in said or "caught  EX-04 killed" in said
         assert ("harmless  EX-04 missed" in said) == (code is ExitCode.FAILED)
+
+
+def test_a_front_carries_the_faults_of_what_stands_behind_it(tmp_path: Path) -> None:
+    """For runtimes the proxy is changed, once for each mutant, and the real runtime follows behind it unchanged."""
+    runc = target("runc", kind=Kind.OCI, argv=("/opt/runc",))
+    row = '"start": pretend(0)'
+    lost = Mutant(id="lost", bug="b", find='"start": execute', replace=row, killed_by=("A02",), base="runc")
+    options = parse(["mutants", "--cache", str(tmp_path / "cache")], checkout=CHECKOUT)
+    plain, faulty = command._with_faults([lost], [runc], tmp_path, options)
+    assert [Role.REFERENCE, Role.TARGET] == [plain.role, faulty.role]
+    assert ["runc", "mutant:lost"] == [plain.name, faulty.name]
+    assert [("A02",)] * 2 == [plain.only, faulty.only]
+    for made, row in ((plain, '"start": execute,'), (faulty, '"start": pretend(0),')):
+        interpreter, script, behind = made.argv[:3], Path(made.argv[3]), made.argv[4:]
+        assert (PYTHON, ("/opt/runc", "--")) == (interpreter, behind)
+        assert row in script.read_text()
+
+
+def test_only_what_is_asked_for_is_tried() -> None:
+    """``--suite`` and ``--case`` choose; a fault without a base is the reference's; nothing left is one clear error."""
+    options = parse(["mutants", "--suite", "init", "--case", "EX-04"], checkout=CHECKOUT)
+    chosen = list(command._chosen(Kind.INIT, options))
+    assert {("EX-04",)} == {mutant.killed_by for mutant in chosen}
+    assert {"reference"} == {mutant.base for mutant in chosen}
+    with pytest.raises(UsageError, match="no mutant is listed"):
+        mutants(parse(["mutants", "--suite", "init", "--case", "A01"], checkout=CHECKOUT))

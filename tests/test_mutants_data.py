@@ -18,7 +18,7 @@ CARRIERS = {"init": "inits/reference_init.py", "oci": "runtimes/proxy.py"}
 CHAPTERS = {"init": {"SG", "TM", "EX", "RP", "TT", "FD"}, "oci": set("ABCDEFGHIJKL")}
 CASES = {f"{case.kind}:{case.id}" for case in load(FIXTURES.parent)}
 REQUIRED = {"id": str, "bug": str, "find": str, "replace": str, "killed_by": list}
-OPTIONAL = {"mode": str, "source": str, "file": str}
+OPTIONAL = {"mode": str, "source": str, "file": str, "base": str}
 
 
 def listed(kind: str) -> list[dict[str, Any]]:
@@ -59,6 +59,7 @@ def test_entry_has_its_keys_and_no_other(mutant: dict[str, Any]) -> None:
     assert set(REQUIRED) <= set(mutant) - {"kind"} <= set(REQUIRED) | set(OPTIONAL)
     assert all(isinstance(mutant[key], kind) for key, kind in (REQUIRED | OPTIONAL).items() if key in mutant)
     assert mutant.get("mode", "plain") in ("plain", "pid1")
+    assert "base" not in mutant or (FIXTURES / f"targets/{mutant['base']}.toml").is_file()
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", mutant["id"])
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -46,6 +48,18 @@ def take_newuidmap() -> None:
 def take_ranges() -> None:
     """Leave no range of subordinate ids."""
     mount("--bind", os.devnull, "/etc/subuid")
+
+
+def take_filters() -> None:
+    """Have a filter answer prctl(PR_SET_SECCOMP) as a kernel without filters does."""
+    number = {"x86_64": 157, "aarch64": 167}[os.uname().machine]
+    rows = ((0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, 16), (0x15, 0, 1, 22), (6, 0, 0, 0x50016))
+    code = b"".join(struct.pack("HBBI", *row) for row in (*rows, (6, 0, 0, 0x7FFF0000)))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HxxxxxxQ", len(rows) + 1, ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, program, 0, 0) == 0, os.strerror(ctypes.get_errno())
 
 
 def take_proc_children() -> None:
@@ -103,7 +117,13 @@ PRESENT: dict[Fact, Callable[[], None]] = {
     Fact.CGROUP_PIDS: nothing,
     Fact.CGROUP_MEMORY: nothing,
     Fact.CGROUP_FREEZER: nothing,
+    Fact.CGROUP_CPU: nothing,
+    Fact.CGROUP_DEVICES: nothing,
+    Fact.MOUNT_ATTRIBUTES: nothing,
+    Fact.IDMAPPED_MOUNT: nothing,
+    Fact.SECCOMP: nothing,
     Fact.OVERLAY: nothing,
+    Fact.TIME_NAMESPACE: nothing,
     Fact.SETUID: nothing,
     Fact.ENTER_NAMESPACE: nothing,
     Fact.BASH: nothing,
@@ -125,12 +145,21 @@ TAKEN: dict[str, tuple[Fact, Taken]] = {
     "read-only memory": (Fact.CGROUP_MEMORY, Taken(take=take_cgroups, says="Read-only file system")),
     "read-only freezer": (Fact.CGROUP_FREEZER, Taken(take=take_cgroups, says="Read-only file system")),
     "no freezer": (Fact.CGROUP_FREEZER, Taken(take=unmount_cgroups, says="has a freezer")),
+    "read-only cpu": (Fact.CGROUP_CPU, Taken(take=take_cgroups, says="Read-only file system")),
+    "no cpu hierarchy": (Fact.CGROUP_CPU, Taken(take=unmount_cgroups, says="has the cpu controller")),
+    "read-only devices": (Fact.CGROUP_DEVICES, Taken(take=take_cgroups, says="Read-only file system")),
+    "no devices hierarchy": (Fact.CGROUP_DEVICES, Taken(take=unmount_cgroups, says="has the devices controller")),
+    "no cgroup of version 2": (Fact.CGROUP_V2, Taken(take=unmount_cgroups, says="has the memory controller")),
+    "no recursion": (Fact.MOUNT_ATTRIBUTES, Taken(before=WITHOUT_ADMIN, says="Operation not permitted")),
+    "no mapping": (Fact.IDMAPPED_MOUNT, Taken(before=WITHOUT_ADMIN, says="Operation not permitted")),
+    "no filters": (Fact.SECCOMP, Taken(take=take_filters, says="prctl: Invalid argument")),
     "no memory hierarchy": (Fact.CGROUP_MEMORY, Taken(take=unmount_cgroups, says="has the memory controller")),
     "no right to mount": (Fact.OVERLAY, Taken(before=WITHOUT_ADMIN, says="unshare failed: Operation not permitted")),
     "no user namespace": (
         Fact.OVERLAY,
         Taken(take=forbid_user_namespaces, user=True, privilege=Privilege.ROOTLESS, says="No space left"),
     ),
+    "no clocks to set": (Fact.TIME_NAMESPACE, Taken(take=forbid_user_namespaces, user=True, says="No space left")),
     "no setuid": (Fact.SETUID, Taken(before=WITHOUT_SETUID, says="PermissionError")),
     "nothing to enter": (Fact.ENTER_NAMESPACE, Taken(before=WITHOUT_ADMIN, says="unshare: Operation not permitted")),
     "no nsenter": (Fact.ENTER_NAMESPACE, Taken(take=take_nsenter, says="nsenter: Permission denied")),
@@ -145,7 +174,7 @@ ELSEWHERE = {Fact.CHILD_SUBREAPER, *OF_DOCKER}
 def test_every_fact_is_taken_away() -> None:
     """No probe is without a test in which its fact holds and one in which it does not."""
     assert probes.PROBES.keys() == {fact for fact, _ in TAKEN.values()} | ELSEWHERE
-    assert probes.PROBES.keys() == PRESENT.keys() | OF_DOCKER
+    assert probes.PROBES.keys() == PRESENT.keys() | OF_DOCKER | {Fact.CGROUP_V2}
 
 
 @AS_ROOT
@@ -302,3 +331,23 @@ def test_a_tool_is_named_even_where_it_is_not() -> None:
     """A program of the system is found by its path; one that is nowhere still has a name to complain about."""
     assert "/usr/bin/unshare" == probes.tool("unshare")
     assert "/usr/bin/no-such-tool" == probes.tool("no-such-tool")
+
+
+@pytest.mark.parametrize(
+    ("unified", "said"), [(True, ""), (False, "the memory controller is in a hierarchy of version 1")]
+)
+def test_version_2_is_looked_for_by_each_of_its_controllers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unified: bool, said: str
+) -> None:
+    """Three limits are set in the hierarchy of version 2; one controller in version 1 is enough to say no."""
+    written: list[tuple[str, str]] = []
+
+    def write(_child: Path, knob: str, word: str) -> str:
+        written.append((knob, word))
+        return ""
+
+    monkeypatch.setattr(cgroups, "controlled_by", lambda _: (tmp_path, unified))
+    monkeypatch.setattr(probes, "_write_in_new", write)
+    finding = probes.cgroup_v2(bench(tmp_path))
+    assert (not said, said) == (finding.present, finding.detail)
+    assert ["memory.max", "pids.max", "cpu.max"] == [knob for knob, _ in written] or not unified

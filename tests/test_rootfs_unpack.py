@@ -14,6 +14,7 @@ import pytest
 
 from suites.framework.errors import ExitCode, UsageError
 from suites.framework.provisioning.cache import Cache
+from suites.framework.rootfs import unpack as unpacking
 from suites.framework.rootfs.archive import Limits, shown
 from suites.framework.rootfs.rootfs import Means, Rootfs, provide
 from suites.framework.rootfs.unpack import unpack
@@ -204,6 +205,29 @@ def careless(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> 
         path.write_bytes(content.read())
 
 
+@pytest.mark.parametrize("there", ["file", "link", "hard link", "folder"])
+def test_nothing_that_is_there_is_overwritten(tmp_path: Path, outside: Path, there: str) -> None:
+    """What the archive did not bring itself, on a file system that takes two names for one, say, is left alone."""
+    place, before = tmp_path / "place", state(outside)
+    place.mkdir()
+    match there:
+        case "file":
+            (place / "a").write_text("mine")
+        case "link":
+            (place / "a").symlink_to(outside / "canary")
+        case "hard link":
+            os.link(outside / "canary", place / "a")
+            before = state(outside)
+        case _:
+            (place / "a").mkdir()
+    data = archives.file("a", archives.EXTERN) + archives.END
+    refused = pytest.raises(UsageError, match="'a' cannot be written: it is there already")
+    with given(tmp_path, data).open("rb") as stream, refused:
+        unpack(stream, place, name="given")
+    assert before == state(outside)
+    assert there != "file" or "mine" == (place / "a").read_text()
+
+
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
@@ -221,6 +245,15 @@ def test_limits_hold(tmp_path: Path, cache: Cache, limits: dict[str, int], reaso
         unpacked(tmp_path, data, cache, **limits)
     assert reason in caught.value.why
     assert unpacked(tmp_path, data, cache).path.is_dir()
+
+
+def test_links_that_lead_on_and_on_end(tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive cannot keep its reader busy for hours with links to links to links."""
+    monkeypatch.setattr(unpacking, "_STEPS", 10_000)
+    links = [archives.link(f"l{n}", "/".join([f"l{n + 1}", *["d"] * 30])) for n in range(39)]
+    assert unpacked(tmp_path, b"".join(links[:5]) + archives.END, cache).path.is_dir()
+    with pytest.raises(UsageError, match="its symbolic links lead on and on"):
+        unpacked(tmp_path, b"".join(links) + archives.END, cache)
 
 
 def zstd_is_known() -> bool:

@@ -67,6 +67,9 @@ class OciCall:
     """Options of delete that end a running container first; empty = not offered."""
     verbs: tuple[str, ...] = ()
     """Verbs beyond create, start, state, kill and delete."""
+    supports: tuple[str, ...] = ()
+    """Parts of the specification that not every runtime has, in the words of the cases that ask for them; behind a word
+    may stand the version since when, as in ``domainname 1.2``."""
     state_file: str = "{root}/{id}/state.json"
     """Where a container's state is kept, for cases that damage it; ``{state}`` and ``{runtime}`` are XDG's."""
     log: str = ""

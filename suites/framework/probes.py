@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from suites.catalog import Place, Privilege
-from suites.framework import cgroups, proc, process
+from suites.framework import cgroups, kernel_scripts, proc, process
 from suites.framework.bench import Bench
 from suites.framework.facts import Fact, Finding
 from suites.framework.launch import NotLaunched, launch
@@ -192,6 +192,14 @@ def overlay(bench: Bench) -> Finding:
     )
 
 
+def time_namespace(bench: Bench) -> Finding:
+    """Set the boot time of a time namespace forward, in a user namespace, since no worker may set clocks outside."""
+    words = ["--user", "--map-root-user", "--time", "--boottime", "1000", "--fork"]
+    remedy = f"use a kernel >= 5.6 built with CONFIG_TIME_NS, and util-linux >= 2.36; {USERNS_REMEDY}"
+    trouble = _try(bench, [tool("unshare"), *words, "true"])
+    return _finding(Fact.TIME_NAMESPACE, "unshare --user --time --boottime 1000", trouble, remedy)
+
+
 def setuid(bench: Bench) -> Finding:
     """Become another user."""
     trouble = _try(
@@ -200,25 +208,33 @@ def setuid(bench: Bench) -> Finding:
     return _finding(Fact.SETUID, "setuid(65534)", trouble, "run as root: nox -s acceptance-root")
 
 
-def limit_in(controller: str, knob: str, fact: Fact) -> Callable[[Bench], Finding]:
+LIMITS = {
+    "pids": ("pids.max", "pids.max", "1000"),
+    "memory": ("memory.limit_in_bytes", "memory.max", "1073741824"),
+    "cpu": ("cpu.cfs_quota_us", "cpu.max", "50000"),
+    "devices": ("devices.deny", "", "c 300:7 rwm"),
+}
+"""Controller: its file in version 1, in version 2, and what is written to it."""
+DELEGATE = "run as root, or delegate the controller (systemd: Delegate=yes)"
+
+
+def limit_in(controller: str, fact: Fact) -> Callable[[Bench], Finding]:
     """Return a probe that makes a cgroup below the worker's own and sets a limit in it."""
 
     def probe(bench: Bench) -> Finding:
-        trouble = _limit(controller, knob, name=f"seatrial-probe-{bench.nonce}")
-        remedy = "run as root, or delegate the controller (systemd: Delegate=yes)"
-        return _finding(fact, f"mkdir in the {controller} cgroup, write {knob}", trouble, remedy)
+        trouble = _limit(controller, name=f"seatrial-probe-{bench.nonce}")
+        return _finding(fact, f"mkdir in the {controller} cgroup, write {LIMITS[controller][0]}", trouble, DELEGATE)
 
     return probe
 
 
-def _limit(controller: str, knob: str, *, name: str) -> str:
+def _limit(controller: str, *, name: str) -> str:
     place = cgroups.controlled_by(controller)
     if place is None:
         return f"no cgroup hierarchy of this process has the {controller} controller"
     folder, unified = place
     child = folder / name  # of this probe alone: the pid is 1 in every worker, and runs may share a cgroup
-    name_here = "memory.max" if unified and controller == "memory" else knob
-    return _write_in_new(child, name_here, "1000" if controller == "pids" else "1073741824")
+    return _write_in_new(child, LIMITS[controller][unified], LIMITS[controller][2])
 
 
 def _write_in_new(child: Path, knob: str, word: str) -> str:
@@ -247,6 +263,51 @@ def cgroup_freezer(bench: Bench) -> Finding:
         trouble = _write_in_new(above / f"seatrial-probe-{bench.nonce}", knob, word)
     remedy = "run as root, or delegate the cgroup (systemd: Delegate=yes)"
     return _finding(Fact.CGROUP_FREEZER, f"mkdir in the own cgroup, write {knob}", trouble, remedy)
+
+
+def cgroup_v2(bench: Bench) -> Finding:
+    """Set a limit of each controller in a cgroup of version 2."""
+    trouble = ""
+    for controller in ("memory", "pids", "cpu"):
+        place = cgroups.controlled_by(controller)
+        old = place is not None and not place[1]
+        words = f"the {controller} controller is in a hierarchy of version 1" if old else ""
+        trouble = trouble or words or _limit(controller, name=f"seatrial-probe-{bench.nonce}")
+    remedy = f"boot with systemd.unified_cgroup_hierarchy=1; {DELEGATE}"
+    return _finding(Fact.CGROUP_V2, "mkdir in the unified cgroup, write memory.max, pids.max, cpu.max", trouble, remedy)
+
+
+def cgroup_devices(bench: Bench) -> Finding:
+    """Deny a device in a cgroup of version 1, or load a program as it would deny it in version 2."""
+    if cgroups.controlled_by("devices") is not None or not cgroups.memberships().get(cgroups.UNIFIED):
+        return limit_in("devices", Fact.CGROUP_DEVICES)(bench)
+    trouble = _run(bench, kernel_scripts.DEVICE_PROGRAM)
+    return _finding(Fact.CGROUP_DEVICES, "bpf(BPF_PROG_LOAD)", trouble, "run as root (CAP_BPF)")
+
+
+def _run(bench: Bench, script: str, *, inside: Sequence[str] = ()) -> str:
+    """Run a program that is given the home's path; return what went wrong."""
+    return _try(bench, [*inside, bench.python, "-I", "-S", "-c", script, str(bench.home)])
+
+
+def mount_attributes(bench: Bench) -> Finding:
+    """Make a bind mount read-only with all below it."""
+    user = ["--user", "--map-root-user"] if bench.privilege is Privilege.ROOTLESS else []
+    trouble = _run(bench, kernel_scripts.MOUNT_ATTRIBUTES, inside=[tool("unshare"), *user, "--mount"])
+    return _finding(Fact.MOUNT_ATTRIBUTES, "mount_setattr(AT_RECURSIVE)", trouble, "use a kernel >= 5.12")
+
+
+def idmapped_mount(bench: Bench) -> Finding:
+    """Map the owners of a mount of the home."""
+    trouble = _run(bench, kernel_scripts.IDMAPPED_MOUNT)
+    remedy = "run as root, with a kernel >= 5.12 and TMPDIR on ext4, xfs, btrfs or tmpfs (>= 6.3)"
+    return _finding(Fact.IDMAPPED_MOUNT, "mount_setattr(MOUNT_ATTR_IDMAP)", trouble, remedy)
+
+
+def seccomp(bench: Bench) -> Finding:
+    """Offer the kernel a filter."""
+    trouble = _run(bench, kernel_scripts.SECCOMP)
+    return _finding(Fact.SECCOMP, "prctl(PR_SET_SECCOMP)", trouble, "use a kernel with CONFIG_SECCOMP_FILTER")
 
 
 def docker_command(bench: Bench) -> Finding:
@@ -290,10 +351,17 @@ PROBES: dict[Fact, Callable[[Bench], Finding]] = {
     Fact.CHILD_SUBREAPER: child_subreaper,
     Fact.PROC_CHILDREN: proc_children,
     Fact.PSEUDO_TERMINAL: pseudo_terminal,
-    Fact.CGROUP_PIDS: limit_in("pids", "pids.max", Fact.CGROUP_PIDS),
-    Fact.CGROUP_MEMORY: limit_in("memory", "memory.limit_in_bytes", Fact.CGROUP_MEMORY),
+    Fact.CGROUP_PIDS: limit_in("pids", Fact.CGROUP_PIDS),
+    Fact.CGROUP_MEMORY: limit_in("memory", Fact.CGROUP_MEMORY),
+    Fact.CGROUP_CPU: limit_in("cpu", Fact.CGROUP_CPU),
+    Fact.CGROUP_DEVICES: cgroup_devices,
+    Fact.CGROUP_V2: cgroup_v2,
+    Fact.MOUNT_ATTRIBUTES: mount_attributes,
+    Fact.IDMAPPED_MOUNT: idmapped_mount,
+    Fact.SECCOMP: seccomp,
     Fact.CGROUP_FREEZER: cgroup_freezer,
     Fact.OVERLAY: overlay,
+    Fact.TIME_NAMESPACE: time_namespace,
     Fact.SETUID: setuid,
     Fact.ENTER_NAMESPACE: enter_namespace,
     Fact.BASH: bash,

@@ -15,6 +15,7 @@ from suites.framework.oci.container import NO_STATE, Container
 from suites.framework.oci.hooks import CONTAINED, LOG, ORDER, PROGRAM, HookLog
 from suites.framework.oci.runtime import Runtime
 from suites.framework.oci.traces import NOTHING, Traces
+from suites.framework.waiting import Deadline
 
 TIMEOUT_S = 1
 """The shortest timeout that a hook can have: config.md gives it in whole seconds."""
@@ -131,10 +132,13 @@ def test_failing_start_container_hook_fails_start(runtime: Runtime) -> None:
     }
     container.create().ok()
     outcome = container.start().outcome
-    container.ended()
-    ran = [name for name in log.names() if name == "startContainer"]
+    heard = runtime.waiter.wait((container.bundle.listener.fileno(), *container.watch()), Deadline(runtime.seconds))
+    program = "executed" if container.bundle.listener.fileno() in heard else "not executed"
+    if program == "not executed":
+        container.ended()
+    ran = [name for name in log.names() if name != "poststart"]
     post = "poststart ran" if "poststart" in log.names() else "no poststart"
-    seen = f"{_phase(ran)}: start {outcome}, {_over(container)}, program {container.executed()}, {post}"
+    seen = f"{_phase(ran)}: start {outcome}, {_over(container)}, program {program}, {post}"
     assert "startContainer: start refused, over, program not executed, no poststart" == seen
     _runs_a_container(runtime)
 

@@ -62,6 +62,8 @@ class Mutant:
     """The mode in which alone it shows; empty for any."""
     file: str = ""
     """The sibling of the reference that is changed; empty for the program itself."""
+    base: str = ""
+    """The target that is given the fault, where the reference does not offer what it takes; empty for that one."""
 
     def apply(self, text: str) -> str:
         """Return the text with the fault; UsageError unless it matches exactly once."""
@@ -100,73 +102,99 @@ def mutants(options: Options) -> ExitCode:
     """
     here = Environment(privilege=Privilege.ROOT if os.geteuid() == 0 else Privilege.ROOTLESS, place=Place.NATIVE)
     assert here in ENVIRONMENTS
-    carriers = {kind: carrier for kind, carrier in CARRIERS.items() if kind in options.kinds}
-    found = subjects(replace(options, targets=tuple(carrier.reference for carrier in carriers.values())))
-    chosen = {kind: _chosen(read(kind), options) for kind in dict.fromkeys(target.kind for target in found.targets)}
-    if not any(chosen.values()):
-        raise CannotRunError("there is no mutant to try", why=", ".join(absent.name for absent in found.absent))
+    chosen = [mutant for kind in CARRIERS if kind in options.kinds for mutant in _chosen(kind, options)]
+    if not chosen:
+        raise UsageError("no mutant is listed for what was asked for", remedy="leave out --suite and --case")
+    found = subjects(replace(options, targets=tuple(dict.fromkeys(mutant.base for mutant in chosen))))
+    if not found.targets:
+        raise CannotRunError("no reference can be had", why=", ".join(absent.name for absent in found.absent))
     with tempfile.TemporaryDirectory(prefix="seatrial-mutants-") as folder:
-        targets: list[Target] = []
-        for kind, some in chosen.items():
-            bench = _Bench(carrier=CARRIERS[kind], folder=Path(folder) / kind, cache=Cache(options.cache))
-            bases = tuple(target for target in found.targets if target.kind is kind)
-            targets += bench.targets(some, bases, everything=options.everything)
+        targets = tuple(_with_faults(chosen, found.targets, Path(folder), options))
         run = RunDirectory.create(options.runs, argv=options.words)
-        Session(options, here, run).execute(replace(found, targets=tuple(targets)))
+        Session(options, here, run).execute(replace(found, targets=targets))
     results = [result for result in load(run).only(here.name).results if result.is_case]
     _require_sound(results)
-    return _show([mutant for some in chosen.values() for mutant in some], results, run)
+    had = {target.profile.name for target in found.targets}
+    return _show([mutant for mutant in chosen if mutant.base in had], results, run)
 
 
-def _chosen(known: Sequence[Mutant], options: Options) -> tuple[Mutant, ...]:
-    """Return the mutants with the cases named for them that are asked for; without ``--case`` all."""
-    if not options.cases:
-        return tuple(known)
-    asked = [replace(each, killed_by=tuple(case for case in each.killed_by if case in options.cases)) for each in known]
-    return tuple(mutant for mutant in asked if mutant.killed_by)
+def _chosen(kind: Kind, options: Options) -> Iterator[Mutant]:
+    """Yield the mutants of a kind with the cases named for them that are asked for; without ``--case`` all."""
+    for mutant in read(kind):
+        named = tuple(case for case in mutant.killed_by if not options.cases or case in options.cases)
+        if named:
+            yield replace(mutant, killed_by=named, base=mutant.base or CARRIERS[kind].reference)
+
+
+def _with_faults(chosen: Sequence[Mutant], bases: Sequence[Target], folder: Path, options: Options) -> Iterator[Target]:
+    """Yield every target unchanged, and with each of the faults meant for it."""
+    for name in dict.fromkeys(base.profile.name for base in bases):
+        shop = _Shop(
+            bases=tuple(base for base in bases if base.profile.name == name),
+            folder=folder / name,
+            cache=Cache(options.cache),
+            everything=options.everything,
+        )
+        yield from shop.targets([mutant for mutant in chosen if mutant.base == name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Bench:
-    """Where the programs with a fault are made."""
+class _Shop:
+    """Where the programs with a fault are made of one target and its variants."""
 
-    carrier: Carrier
+    bases: tuple[Target, ...]
     folder: Path
     cache: Cache
+    everything: bool
+    """Whether every case is tried, not only those that are named."""
 
-    def targets(self, chosen: Sequence[Mutant], bases: Sequence[Target], *, everything: bool) -> Iterator[Target]:
-        """Yield the unchanged reference, then every mutant; `bases` are the bare reference and its variants."""
+    def targets(self, chosen: Sequence[Mutant]) -> Iterator[Target]:
+        """Yield the target unchanged, as a reference, then with every fault; one may show in a variant only."""
         named = tuple(sorted({case for mutant in chosen for case in mutant.killed_by}))
-        source = FIXTURES / self.carrier.front if self.carrier.front else Path(bases[0].path)
-        siblings = () if self.carrier.front else bases[0].profile.siblings
-        plain = stage(source, cache=self.cache, siblings=siblings)
-        for base in bases:
-            yield replace(base, role=Role.REFERENCE, argv=self._argv(base, plain), only=() if everything else named)
+        plain = stage(self._source, cache=self.cache, siblings=self._siblings)
+        for base in self.bases:
+            yield replace(base, role=Role.REFERENCE, argv=self._argv(base, plain), only=self._only(named))
         for mutant in chosen:
-            staged = stage(self._changed(mutant, source, siblings), cache=self.cache, siblings=siblings)
-            for base in bases:  # a fault may show in a variant only
+            staged = stage(self._changed(mutant), cache=self.cache, siblings=self._siblings)
+            for base in self.bases:
                 yield replace(
                     base,
                     name=f"{PREFIX}{mutant.id}{f'+{base.variant}' if base.variant else ''}",
                     role=Role.TARGET,
                     argv=self._argv(base, staged),
-                    path=str(source),
+                    path=str(self._source),
                     sha256=staged.sha256,
                     profile=replace(base.profile, reference_for=()),
-                    only=() if everything else mutant.killed_by,
+                    only=self._only(mutant.killed_by),
                 )
 
-    def _changed(self, mutant: Mutant, source: Path, siblings: Sequence[str]) -> Path:
+    @property
+    def _front(self) -> str:
+        return CARRIERS[self.bases[0].kind].front
+
+    @property
+    def _source(self) -> Path:
+        """Return the program that is changed."""
+        return FIXTURES / self._front if self._front else Path(self.bases[0].path)
+
+    @property
+    def _siblings(self) -> tuple[str, ...]:
+        return () if self._front else self.bases[0].profile.siblings
+
+    def _only(self, cases: tuple[str, ...]) -> tuple[str, ...]:
+        return () if self.everything else cases
+
+    def _changed(self, mutant: Mutant) -> Path:
         """Return a copy of the program and its siblings with the fault."""
-        folder = self.folder / mutant.id
+        source, folder = self._source, self.folder / mutant.id
         folder.mkdir(parents=True)
-        for name in (source.name, *siblings):
+        for name in (source.name, *self._siblings):
             text = (source.parent / name).read_text()
             (folder / name).write_text(mutant.apply(text) if name == (mutant.file or source.name) else text)
         return folder / source.name
 
     def _argv(self, base: Target, staged: Staged) -> tuple[str, ...]:
-        if self.carrier.front:
+        if self._front:
             return (*PYTHON, str(staged.path), *base.argv, "--")
         return tuple(str(staged.path) if word.endswith(f"/{staged.path.name}") else word for word in base.argv)
 
@@ -188,7 +216,10 @@ def _require_sound(results: Sequence[Result]) -> None:
 
 
 def kills(results: Sequence[Result], mutant: Mutant) -> Mapping[str, str]:
-    """Return case: ``killed`` by an assertion, ``errored`` otherwise, ``missed`` where nothing was noticed."""
+    """Return case: ``killed`` by an assertion, ``errored`` otherwise, ``missed`` where nothing was noticed.
+
+    ``skipped`` is a case that cannot run here, or that the target does not offer: it says nothing of the mutant.
+    """
     verdicts = dict.fromkeys(mutant.killed_by, "missed")
     for result in results:
         if result.target.partition("+")[0] != f"{PREFIX}{mutant.id}" or mutant.mode not in ("", result.mode):
@@ -198,25 +229,37 @@ def kills(results: Sequence[Result], mutant: Mutant) -> Mapping[str, str]:
                 verdicts[case] = "killed"
             elif result.verdict is Verdict.ERRORED and verdicts.get(case) != "killed":
                 verdicts[case] = "errored"
+            elif result.verdict is Verdict.SKIPPED and result.reason and verdicts.get(case) == "missed":
+                verdicts[case] = "skipped"
     return verdicts
 
 
 def _show(chosen: Sequence[Mutant], results: Sequence[Result], run: RunDirectory) -> ExitCode:
-    width = max(len(mutant.id) for mutant in chosen)
-    red = []
-    for mutant in chosen:
-        verdicts = kills(results, mutant)
-        named = {case: verdicts[case] for case in mutant.killed_by}
-        others = sorted(case for case, verdict in verdicts.items() if verdict == "killed" and case not in named)
-        if set(named.values()) != {"killed"}:
-            red.append(mutant.id)
-        cells = "  ".join(f"{case} {verdict}" for case, verdict in named.items())
-        print(f"{mutant.id:{width}}  {cells}" + (f"  (also {' '.join(others)})" if others else ""))
-        print(f"{'':{width}}  {mutant.bug}")
-    killers = {case for mutant in chosen for case, verdict in kills(results, mutant).items() if verdict == "killed"}
-    print(f"{len(chosen) - len(red)} of {len(chosen)} mutants killed by every case named for them")
-    print(f"{len(killers)} cases kill something: {' '.join(sorted(killers))}")
-    code = ExitCode.FAILED if red else ExitCode.GREEN
-    words = f"FAILED (exit 1): not killed as named: {', '.join(red)}" if red else "PASSED (exit 0)"
+    found = {mutant.id: kills(results, mutant) for mutant in chosen}
+    named = {mutant.id: {found[mutant.id][case] for case in mutant.killed_by} for mutant in chosen}
+    red = [name for name, verdicts in named.items() if {"missed", "errored"} & verdicts]
+    untried = [name for name, verdicts in named.items() if verdicts == {"skipped"}]
+    killers = sorted({case for verdicts in found.values() for case in verdicts if verdicts[case] == "killed"})
+    for line in _matrix(chosen, found):
+        print(line)
+    done = len(chosen) - len(red) - len(untried)
+    print(f"{done} of {len(chosen)} mutants killed by every case named for them")
+    if untried:
+        print(f"{len(untried)} not tried, because no case named for them runs here: {' '.join(untried)}")
+    print(f"{len(killers)} cases kill something: {' '.join(killers)}")
+    code = ExitCode.FAILED if red or not killers else ExitCode.GREEN
+    reasons = f"not killed as named: {', '.join(red)}" if red else "nothing was killed"
+    words = f"FAILED (exit 1): {reasons}" if code is ExitCode.FAILED else "PASSED (exit 0)"
     print(f"seatrial: {words} · {run.path}")
     return code
+
+
+def _matrix(chosen: Sequence[Mutant], found: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Yield what became of each mutant: the cases named for it, those that killed it besides, and its bug."""
+    width = max(len(mutant.id) for mutant in chosen)
+    for mutant in chosen:
+        verdicts = found[mutant.id]
+        cells = "  ".join(f"{case} {verdicts[case]}" for case in mutant.killed_by)
+        others = sorted(case for case in verdicts.keys() - set(mutant.killed_by) if verdicts[case] == "killed")
+        yield f"{mutant.id:{width}}  {cells}" + (f"  (also {' '.join(others)})" if others else "")
+        yield f"{'':{width}}  {mutant.bug}"

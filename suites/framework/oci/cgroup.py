@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from suites.framework import cgroups
@@ -70,3 +72,60 @@ def remove(path: str) -> bool:
         with contextlib.suppress(OSError):
             place.rmdir()
     return bool(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knob:
+    """Where a setting or counter stands: a file, and the word in it (by its number, or behind a key)."""
+
+    file: str
+    word: int | str = 0
+
+
+KNOBS = {
+    "pids.limit": {1: Knob(file="pids.max"), 2: Knob(file="pids.max")},
+    "memory.limit": {1: Knob(file="memory.limit_in_bytes"), 2: Knob(file="memory.max")},
+    "memory.reservation": {1: Knob(file="memory.soft_limit_in_bytes"), 2: Knob(file="memory.low")},
+    "memory.swap": {1: Knob(file="memory.memsw.limit_in_bytes"), 2: Knob(file="memory.swap.max")},
+    "memory.kills": {
+        1: Knob(file="memory.oom_control", word="oom_kill"),
+        2: Knob(file="memory.events", word="oom_kill"),
+    },
+    "cpu.quota": {1: Knob(file="cpu.cfs_quota_us"), 2: Knob(file="cpu.max", word=0)},
+    "cpu.period": {1: Knob(file="cpu.cfs_period_us"), 2: Knob(file="cpu.max", word=1)},
+    "cpu.shares": {1: Knob(file="cpu.shares")},
+}
+"""Setting of runtime-spec: version of the hierarchy: where the kernel has it (cgroups(7), cgroup-v2.rst). Shares have
+no counterpart in version 2: runtimes convert them to a weight, by more than one formula."""
+NOWHERE = "nowhere"
+
+
+def value(path: str, setting: str) -> str:
+    """Return what the kernel has for a setting of `KNOBS` in a container's cgroup; ``nowhere`` without such a file."""
+    controller = setting.partition(".")[0]
+    place, knob = folder(path, controller), KNOBS[setting].get(version(controller))
+    if place is None or knob is None:
+        return NOWHERE
+    words = cgroups.words(place / knob.file)
+    if isinstance(knob.word, str):
+        return dict(pairwise(words)).get(knob.word, NOWHERE)
+    return words[knob.word] if knob.word < len(words) else NOWHERE
+
+
+def limits_swap() -> bool:
+    """Return whether this kernel limits swap."""
+    knob = KNOBS["memory.swap"].get(version("memory"))
+    own = (each.own for each in _hierarchies() if "memory" in each.controllers)
+    return knob is not None and any((folder / knob.file).exists() for folder in own)
+
+
+def names(path: str) -> list[str]:
+    """Return the controllers in whose hierarchies a cgroupsPath exists, ``unified`` for version 2."""
+    found = folders(path)
+    return sorted(
+        {
+            ",".join(sorted(each.controllers)) if each.version == 1 else "unified"
+            for each in _hierarchies()
+            if each.mount / path.lstrip("/") in found
+        }
+    )

@@ -8,10 +8,10 @@ from __future__ import annotations
 import array
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from suites.framework.bench import Bench
 from suites.framework.model import Reason
 from suites.framework.observation import Unmet
 from suites.framework.waiting import Deadline, Waiter
@@ -23,10 +23,22 @@ _DESCRIPTORS = 8
 """More than one that is meant, so that a runtime which sends too many is caught in it."""
 
 
+class Owner(Protocol):
+    """Something that tidies up in the end and has a short folder, such as a test's bench."""
+
+    def own(self, cleanup: Callable[[], object]) -> None:
+        """Call this in the end."""
+        ...
+
+    def make_folder(self) -> Path:
+        """Return a folder that must be empty again in the end."""
+        ...
+
+
 class Console:
     """A listening console socket of one test, and the terminal that came through it."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Owner) -> None:
         """Listen; whatever comes is taken by `master`."""
         self.path: Path = bench.make_folder() / NAME
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -255,9 +256,11 @@ class Container:
         for recorder in self._recorders:
             recorder.close()
         if self.creation is not None and not self._deleted and self._creation != "refused":
-            self._delete()
+            with contextlib.suppress(Unmet):  # a target that cannot be executed any more must not keep us from the rest
+                self._delete()
         cgroup.thaw(self.cgroup)
         if self.init is not None:
+            self._end_init()
             self.init.kill()
         if cgroup.remove(self.cgroup) and self.creation is not None:
             self._bench.found(Leak(owner=Owner.TARGET, kind="cgroups", what="of the container"))
@@ -268,11 +271,20 @@ class Container:
         cgroup.thaw(self.cgroup)
         if not self._runtime.call.force:
             self._runtime.end(self._runtime.begin("kill", *self._words("KILL")), hangs=True)
-        if self.init is not None:
-            self.init.send(SIGKILL)
-            self.init.wait(Deadline(self._runtime.seconds), self._runtime.waiter)
+        self._end_init()
         call = self._runtime.begin("delete", *self._runtime.call.force, self.id)
         self._deleted = self._runtime.end(call, hangs=True).outcome == "done"
+
+    def _end_init(self) -> None:
+        """Kill the init and wait for its end, which comes when the last of its pid namespace is reaped.
+
+        Processes that exec has left there are the worker's children (pid_namespaces(7)).
+        """
+        deadline = Deadline(self._runtime.seconds)
+        if self.init is not None:
+            self.init.send(SIGKILL)
+            while self.init.wait(Deadline(SILENCE_S), self._runtime.waiter) is None and not deadline.passed:
+                self._runtime.orphans.alive()
 
     def _words(self, signal: str) -> list[str]:
         return [word.replace("{id}", self.id).replace("{signal}", signal) for word in self._runtime.call.kill]

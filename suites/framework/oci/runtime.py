@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,10 +51,11 @@ class Runtime:
 
     @staticmethod
     def offers(target: Target) -> frozenset[str]:
-        """Return what a target's profile offers: its further verbs, ``force``, ``console`` and ``pid-file``."""
+        """Return what a target's profile offers: its further verbs, ``force``, ``console``, what it supports."""
         call = target.call.oci
         options = {"force": call.force, "console": call.console, "pid-file": call.pid_file, "log": call.log}
-        return frozenset((*call.verbs, *(name for name, option in options.items() if option)))
+        named = (name for name, option in options.items() if option)
+        return frozenset((*call.verbs, *named, *_supported(call.supports, target.version)))
 
     @property
     def rootless(self) -> tuple[int, int] | None:
@@ -232,6 +234,18 @@ class Runtime:
         for container in self.containers:
             text = text.replace(container.id, "ID")
         return text
+
+
+def _supported(entries: Sequence[str], version: str) -> Iterator[str]:
+    """Yield the words of ``supports`` that hold in a version; one that is unknown is older than all."""
+    for word, _, since in (entry.partition(" ") for entry in entries):
+        if _numbers(version) >= _numbers(since):
+            yield word
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def _tail(text: bytes) -> str:

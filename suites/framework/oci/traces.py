@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Mapping
 
 from suites.framework import leaks, proc
 from suites.framework.oci import cgroup
@@ -21,11 +22,13 @@ NOTHING = "nothing"
 class Traces:
     """What came since this was made: a registered id, state files, processes, mounts, cgroups."""
 
-    def __init__(self, runtime: Runtime, container: Container) -> None:
-        """Look at what is there before the container is."""
-        self._runtime, self._container = runtime, container
+    def __init__(
+        self, runtime: Runtime, container: Container, *, mounts: Callable[[], Mapping[str, str]] = leaks.mounts
+    ) -> None:
+        """Look at what is there before the container is; `mounts` returns mount id: mount point."""
+        self._runtime, self._container, self._mount_table = runtime, container, mounts
         self._files = Counter(runtime.left())
-        self._children, self._mounts = frozenset(proc.children(os.getpid())), frozenset(leaks.mounts())
+        self._children, self._mounts = frozenset(proc.children(os.getpid())), frozenset(mounts())
 
     def found(self) -> str:
         """Return in words what there is now that was not there before, ``nothing`` at best.
@@ -54,7 +57,7 @@ class Traces:
         return [f"file {name}" for name in sorted(Counter(self._runtime.left()) - self._files)]
 
     def _mount_points(self) -> list[str]:
-        return ["mounts"] if leaks.mounts().keys() - self._mounts else []
+        return ["mounts"] if self._mount_table().keys() - self._mounts else []
 
     def _cgroups(self) -> list[str]:
         return ["cgroups"] if cgroup.folders(self._container.cgroup) else []

@@ -26,6 +26,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINKS = 40
 """Links that the kernel follows in one path (path_resolution(7))."""
+_STEPS = 3_000_000
+"""Steps along all links of a tree: seconds. Real ones take some ten for each link."""
 _REASONS = {
     errno.EEXIST: "it is there already",
     errno.ENOTDIR: "it lies below a link or a file",
@@ -48,9 +50,10 @@ def unpack(
     it is damaged, hostile or of an unknown kind; the caller then throws ``folder`` away.
     """
     try:
-        with _Writer(folder, report or (lambda _: None)) as tree:
+        limits = limits or Limits()
+        with _Writer(folder, report or (lambda _: None), limits) as tree:
             count = 0
-            for member in members(raw, limits=limits or Limits()):
+            for member in members(raw, limits=limits):
                 tree.add(member)
                 count += 1
             tree.require_closed()
@@ -64,10 +67,11 @@ def unpack(
 class _Writer:
     """The tree so far. A name is written once; only a directory may be named again."""
 
-    def __init__(self, folder: Path, report: Report) -> None:
-        self._folder, self._report, self._written = folder, report, 0
+    def __init__(self, folder: Path, report: Report, limits: Limits) -> None:
+        self._folder, self._report, self._limits, self._written = folder, report, limits, 0
         self._kinds: dict[str, Kind] = {"": Kind.DIRECTORY}
         self._links: dict[str, str] = {}
+        self._steps = 0
         self._at: tuple[str, int] | None = None
         """The directory of the last member and its descriptor: neighbours follow each other."""
 
@@ -116,6 +120,8 @@ class _Writer:
             _write(file, data)
             left -= len(data)
             self._written += len(data)
+            if self._written > self._limits.total_bytes:  # whatever tarfile makes of what it reads
+                raise ArchiveError(f"it holds more than {self._limits.total_bytes >> 20} MiB")
             self._report(self._written)
         if left:
             raise ArchiveError(f"it is cut off in {shown(member.path)}")
@@ -163,7 +169,7 @@ class _Writer:
             raise
         return place
 
-    # ---- links that lead out by way of others
+    # ---- links that lead out, by themselves or by way of others
 
     def require_closed(self) -> None:
         """Refuse a tree in which a symbolic link, followed inside it, climbs above its top."""
@@ -178,6 +184,9 @@ class _Writer:
         at, followed = ([], 1) if self._links[path].startswith("/") else (at, 1)
         while todo and followed <= _LINKS:
             part = todo.pop()
+            if (steps := self._steps) > _STEPS:
+                raise ArchiveError("its symbolic links lead on and on")
+            self._steps = steps + 1
             if part == "..":
                 if not at:
                     return True

@@ -1,0 +1,76 @@
+"""Folders of the worker's side that containers are given or must not reach, and mounts made there (layer 1).
+
+Everything stands in the test's own folder. Before a folder is removed, what a runtime has mounted in it is found and
+taken away: a removal that walks into a mount may empty something of the machine's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from pathlib import Path
+
+from suites.framework import leaks
+from suites.framework.bench import Bench
+from suites.framework.errors import InfrastructureError
+from suites.framework.leaks import MNT_DETACH, Leak, Owner
+
+MS_BIND = 1 << 12
+MS_SHARED = 1 << 20
+MARKER = "marker"
+"""Name of the file that tells a place."""
+
+
+class Place:
+    """A folder beside the bundle, with a marker that holds the test's nonce."""
+
+    def __init__(self, bench: Bench, name: str) -> None:
+        """Make the folder; it is removed with the test."""
+        self.path = bench.make_folder() / name
+        self._bench = bench
+        self.path.mkdir(mode=0o755)
+        bench.own(self._remove)
+        self.marker = self.path / MARKER
+        self.marker.write_text(bench.nonce)
+
+    def changes(self) -> list[str]:
+        """Return what is not as it was made: entries, the marker's text, mounts."""
+        found = [f"{name} was added" for name in sorted(os.listdir(self.path)) if name != MARKER]
+        if not self.marker.is_file() or self.marker.read_text() != self._bench.nonce:
+            found.append(f"{MARKER} was changed")
+        return found + [f"{Path(point).name} is a mount" for point in mounted(self.path)]
+
+    def _remove(self) -> None:
+        detach(self._bench, self.path, shown=self.path.name)
+        shutil.rmtree(self.path)
+
+
+def mounted(path: Path) -> list[str]:
+    """Return the mount points of this mount namespace at a folder and below it, in the order of mounting."""
+    return [point for point in leaks.mounts().values() if f"{point}/".startswith(f"{path}/")]
+
+
+def detach(bench: Bench, path: Path, *, shown: str) -> None:
+    """Take away what is mounted at a folder and below it, as a leak of the target; `shown` stands for its path."""
+    for point in reversed(mounted(path)):
+        bench.found(Leak(owner=Owner.TARGET, kind="mounts", what=shown + point.removeprefix(str(path))))
+        ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
+    if mounted(path):
+        raise InfrastructureError("a mount in a test's folder withstands", why=str(path))
+
+
+def mount(bench: Bench, source: str | Path, target: Path, *, kind: str = "", flags: int = 0) -> None:
+    """Mount something in the worker's namespace until the test is over (mount(2)); OSError as the kernel says."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), None) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount {target}: {os.strerror(number)}")
+    if flags != MS_SHARED:
+        bench.own(lambda: libc.umount2(os.fsencode(target), MNT_DETACH))
+
+
+def share(bench: Bench, path: Path) -> None:
+    """Make a folder a mount of its own, from which and into which mounts spread (mount_namespaces(7))."""
+    mount(bench, path, path, flags=MS_BIND)
+    mount(bench, "none", path, flags=MS_SHARED)
