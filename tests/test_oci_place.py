@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,11 @@ def test_mount_in_a_place_is_taken_away_as_a_leak(tmp_path: Path) -> None:
     behind(__name__, "mount_and_settle", (tmp_path,), {}, before=(), user=False)
 
 
+def libc_mount(source: Path, target: Path) -> int:
+    """Mount a folder over another one, as a runtime does that nobody knows of."""
+    return int(ctypes.CDLL(None).mount(os.fsencode(source), os.fsencode(target), b"", ctypes.c_ulong(MS_BIND), None))
+
+
 def mount_and_settle(folder: Path) -> None:
     """Mount a place over a folder of another one, once for the test's time and once for ever."""
     made = bench(folder)
@@ -56,9 +62,8 @@ def mount_and_settle(folder: Path) -> None:
     (kept / "file").write_text("text")
     place.mount(made, other.path, given.path / "below", flags=MS_BIND)
     assert ["below was added", "below is a mount"] == given.changes()
-    stays = bench(folder / "kept")
-    place.mount(stays, kept, other.path, flags=MS_BIND)
-    assert ["mount other"] == [str(leak) for leak in made.settle()]
+    assert libc_mount(kept, other.path) == 0
+    assert ["mount other"] == (left := [str(leak) for leak in made.settle()]), left
     assert "text" == (kept / "file").read_text()
 
 

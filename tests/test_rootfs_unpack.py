@@ -91,6 +91,16 @@ def test_modes_and_owners_are_those_of_the_house(tmp_path: Path, cache: Cache) -
     assert {(os.geteuid(), os.getegid())} == {(path.lstat().st_uid, path.lstat().st_gid) for path in tree.rglob("*")}
 
 
+def test_nobody_has_a_hand_in_the_unpacking(tmp_path: Path) -> None:
+    """What others may write to in the end, they may not while files are still written there."""
+    data, seen = archives.folder("tmp", mode=0o1777) + archives.file("tmp/x") + archives.file("y"), list[int]()
+    place = tmp_path / "place"
+    place.mkdir()
+    with given(tmp_path, data + archives.END).open("rb") as stream:
+        unpack(stream, place, name="given", report=lambda _: seen.append(stat.S_IMODE((place / "tmp").stat().st_mode)))
+    assert ([0o755, 0o755], 0o1777) == (seen, stat.S_IMODE((place / "tmp").stat().st_mode))
+
+
 def test_the_same_content_gives_the_same_checksum(tmp_path: Path, cache: Cache) -> None:
     """The manifest depends on neither compression, time nor place; a changed byte shows."""
     first = unpacked(tmp_path, archives.GOOD, cache)
@@ -220,10 +230,10 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path, outside: Path, the
             before = state(outside)
         case _:
             (place / "a").mkdir()
-    data = archives.file("a", archives.EXTERN) + archives.END
-    refused = pytest.raises(UsageError, match="'a' cannot be written: it is there already")
-    with given(tmp_path, data).open("rb") as stream, refused:
-        unpack(stream, place, name="given")
+    for attempt in (archives.file("a", archives.EXTERN), archives.folder("a"), archives.file("a/b", archives.EXTERN)):
+        refused = pytest.raises(UsageError, match=r"'a(/b)?' cannot be written: it is there already")
+        with given(tmp_path, attempt + archives.END).open("rb") as stream, refused:
+            unpack(stream, place, name="given")
     assert before == state(outside)
     assert there != "file" or "mine" == (place / "a").read_text()
 

@@ -1,4 +1,4 @@
-"""Short programs that try an interface of the kernel for which Python has no function (layer 0: text alone).
+"""Short programs that try an interface of the kernel for which Python has no function (layer 1: text alone).
 
 Each exits with 0 where the kernel does what is asked, and otherwise says which call failed. The numbers of system
 calls since 5.1 are the same on every machine; where an older one is needed, the machine is looked up.

@@ -29,6 +29,18 @@ KINDS = {
 }
 """What can be left behind, in the plural and in the singular."""
 MNT_DETACH = 2
+MS_REMOUNT, MS_BIND = 1 << 5, 1 << 12
+MS_OF_OPTION = {
+    "ro": 1,
+    "nosuid": 1 << 1,
+    "nodev": 1 << 2,
+    "noexec": 1 << 3,
+    "nosymfollow": 1 << 8,
+    "noatime": 1 << 10,
+    "nodiratime": 1 << 11,
+    "relatime": 1 << 21,
+}
+"""Options of a mount that mountinfo names, and the flags that stand for them (mount(2))."""
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 """How mountinfo writes white space and backslashes."""
 HELD = 3
@@ -72,6 +84,24 @@ def mounts(table: bytes | None = None) -> dict[str, str]:
 
 def _unescaped(field: bytes) -> bytes:
     return _ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), field) if b"\\" in field else field
+
+
+def restore_options(before: bytes) -> list[str]:
+    """Give mounts that have other options (ro, nosuid and the like) than `before` their old ones; return where.
+
+    Those of the mount, not of its file system, which other mount namespaces share.
+    """
+    points, were, are = mounts(before), _options(before), _options(mount_table())
+    changed = {number: points[number] for number in were.keys() & are.keys() if were[number] != are[number]}
+    for number, point in changed.items():
+        flags = sum(bit for word, bit in MS_OF_OPTION.items() if word in were[number])
+        ctypes.CDLL(None).mount(None, os.fsencode(point), None, ctypes.c_ulong(MS_REMOUNT | MS_BIND | flags), None)
+    return sorted(changed.values())
+
+
+def _options(table: bytes) -> dict[str, frozenset[str]]:
+    rows = (line.split(b" ") for line in table.split(b"\n")[:-1])
+    return {row[0].decode(): frozenset(row[5].decode().split(",")) for row in rows}
 
 
 def own_cgroups(*, contained: bool) -> tuple[Path, ...]:
@@ -138,16 +168,16 @@ class Census:
         return proc.describe(pid).partition(" state ")[2].partition(" ")[2][:120] or "unknown"
 
     def _mount_points(self) -> tuple[Leak, ...]:
-        added = self._added_mounts()
+        if (table := mount_table()) == self._mounts:  # nearly always
+            return ()
+        before = mounts(self._mounts)
+        if not {number for number, point in before.items() if point == "/"} <= mounts(table).keys():
+            return (Leak(owner=Owner.TARGET, kind="mounts", what="/ and all below, replaced"),)
+        added = {number: point for number, point in mounts(table).items() if number not in before}
         for point in reversed(added.values()):
             ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
-        return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=point) for point in added.values())
-
-    def _added_mounts(self) -> dict[str, str]:
-        if (table := mount_table()) == self._mounts:  # nearly always
-            return {}
-        before = mounts(self._mounts)
-        return {number: point for number, point in mounts(table).items() if number not in before}
+        found = (*added.values(), *(f"{point} with other options" for point in restore_options(self._mounts)))
+        return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=what) for what in found)
 
     def _cgroup_leaks(self) -> tuple[Leak, ...]:
         added = sorted(self._cgroup_folders() - self._folders)

@@ -42,6 +42,7 @@ from suites.framework.model import (
     Target,
 )
 from suites.framework.observation import Lacking, NotOffered, Unmet
+from suites.framework.oci import caller
 from suites.framework.oci.runtime import Runtime
 from suites.framework.planning import Node, Pairing
 from suites.framework.secrecy import Secrets
@@ -87,6 +88,7 @@ class Worker:
         self._lifeline = Lifeline(0)
         self._lifeline.start()
         self.log = EventLog(Path(context.paths.events))
+        caller.spare()
         keep_to_ourselves()
         self.log.write(identity(context, self.name))
 

@@ -150,10 +150,10 @@ def test_paused_container_does_nothing_until_resumed(runtime: Runtime, container
     paused = container.status()
     recorder.tell("state")
     heard = runtime.waiter.wait((recorder.channel.fileno(),), Deadline(SILENCE_S))
-    container.verb("resume").ok()
+    resumed = container.verb("resume").outcome
+    seen = f"{paused}, {'it answers' if heard else 'silent'}, resume {resumed}, {container.status()}"
+    assert "paused, silent, resume done, running" == seen
     recorder.next("state", what="an answer after resume")
-    seen = f"{paused}, {'it answers' if heard else 'silent'}, {container.status()}"
-    assert "paused, silent, running" == seen
 
 
 # ---- looking

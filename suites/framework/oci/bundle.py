@@ -41,6 +41,7 @@ class Bundle:
         self.inside(PAYLOAD).chmod(0o755)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         bench.own(self.listener.close)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # set after accept, it may be late
         self._bind()
 
     def _fill(self, source: Path) -> None:

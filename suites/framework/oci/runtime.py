@@ -14,6 +14,7 @@ from suites.framework.leaks import Leak, Owner
 from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
 from suites.framework.oci import cgroup
+from suites.framework.oci.caller import Caller
 from suites.framework.oci.container import Container
 from suites.framework.oci.orphan import Orphans
 from suites.framework.oci.result import Call, Result
@@ -27,6 +28,8 @@ SLACK_S = 2.0
 WRAPPED = 10
 """How much longer a target may take under strace, rr or valgrind."""
 _SHOWN = 4096
+_FILES = 5
+"""Of what is left in the state roots: the first ones are named."""
 _MOST = 12
 """Of the different things that calls said: the last ones are shown."""
 
@@ -43,6 +46,8 @@ class Runtime:
         self._calls: list[Call] = []
         self._results: list[Result] = []
         self.orphans = Orphans(self._held)
+        self._caller, self._closing = Caller(bench.home), False
+        bench.own(self._caller.close)
         bench.launches.append(self)
         bench.own(self._look_for_state)
         self.roots = {name: bench.home / f"oci-{name}" for name in ("root", "state", "runtime")}
@@ -111,6 +116,8 @@ class Runtime:
         """Return how a call ended; Unmet where it did not within its deadline, unless it may hang (`hangs`)."""
         result = call.end(self.deadline_s if within is None else within)
         self._results.append(result)
+        if (harm := self._caller.undo()) and not self._closing:
+            raise Unmet(f"{result.verb} leaves its caller as it was", f"it gave its caller {harm}")
         if result.status is None and not hangs:
             raise Unmet(f"{result.verb} ended", "it was still running at the deadline", reason=Reason.TIMEOUT)
         return result
@@ -195,6 +202,7 @@ class Runtime:
 
     def close(self) -> None:
         """Remove every container, as the runtime does it and then by force; safe to repeat."""
+        self._closing = True
         for container in self.containers:
             container.close()
         for call in self._calls:
@@ -212,8 +220,9 @@ class Runtime:
 
     def _look_for_state(self) -> None:
         """Remove the state roots; what a runtime still keeps there of its containers is a leak."""
-        for left in self.left():
-            self.bench.found(Leak(owner=Owner.TARGET, kind="files", what=left))
+        left = self.left()
+        for name in (*left[:_FILES], *([f"among {len(left)}"] if len(left) > _FILES else [])):
+            self.bench.found(Leak(owner=Owner.TARGET, kind="files", what=name))
         for folder in self.roots.values():
             shutil.rmtree(folder, ignore_errors=True)
 

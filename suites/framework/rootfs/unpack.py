@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from suites.framework.errors import UsageError
@@ -56,7 +56,7 @@ def unpack(
             for member in members(raw, limits=limits):
                 tree.add(member)
                 count += 1
-            tree.require_closed()
+            tree.finish()
     except ArchiveError as error:
         raise UsageError(f"{name} is not unpacked", why=str(error), remedy=REMEDY) from None
     if not count:
@@ -71,6 +71,8 @@ class _Writer:
         self._folder, self._report, self._limits, self._written = folder, report, limits, 0
         self._kinds: dict[str, Kind] = {"": Kind.DIRECTORY}
         self._links: dict[str, str] = {}
+        self._open: list[str] = []
+        """Directories that others may write to: in the end, or they would have a hand in the unpacking."""
         self._steps = 0
         self._at: tuple[str, int] | None = None
         """The directory of the last member and its descriptor: neighbours follow each other."""
@@ -101,9 +103,9 @@ class _Writer:
         self._kinds[member.path] = member.kind
 
     def _directory(self, member: Member) -> None:
-        place = self._enter(member.path)
-        if member.path:
-            os.fchmod(place, OPEN if member.mode & _OPEN_BITS == _OPEN_BITS else CLOSED)
+        self._enter(member.path)
+        if member.path and member.mode & _OPEN_BITS == _OPEN_BITS:
+            self._open.append(member.path)
 
     def _file(self, member: Member) -> None:
         folder, _, last = member.path.rpartition("/")
@@ -158,20 +160,29 @@ class _Writer:
         try:
             for part in filter(None, folder.split("/")):
                 path = f"{path}/{part}" if path else part
-                if path not in self._kinds:
-                    _make(part, place)
-                    self._kinds[path] = Kind.DIRECTORY
+                if fresh := path not in self._kinds:
+                    os.mkdir(part, CLOSED, dir_fd=place)
                 below = os.open(part, _DIRECTORY, dir_fd=place)
                 os.close(place)
                 place = below
+                if fresh:
+                    os.fchmod(place, CLOSED)  # whatever the umask
+                    self._kinds[path] = Kind.DIRECTORY
         except BaseException:
             os.close(place)
             raise
         return place
 
+    def finish(self) -> None:
+        """Refuse a tree with links that lead out of it, then open what is to be open to all."""
+        self._require_closed()
+        for path in self._open:
+            with _walked(self._root, path) as place:
+                os.fchmod(place, OPEN)
+
     # ---- links that lead out, by themselves or by way of others
 
-    def require_closed(self) -> None:
+    def _require_closed(self) -> None:
         """Refuse a tree in which a symbolic link, followed inside it, climbs above its top."""
         for path, target in self._links.items():
             if self._climbs(path):
@@ -225,12 +236,6 @@ def _walked(root: int, folder: str) -> Iterator[int]:
         yield place
     finally:
         os.close(place)
-
-
-def _make(name: str, place: int) -> None:
-    with suppress(FileExistsError):  # then the opening says whether it is a directory
-        os.mkdir(name, CLOSED, dir_fd=place)
-        os.chmod(name, CLOSED, dir_fd=place)  # whatever the umask
 
 
 def _write(file: int, data: bytes) -> None:
