@@ -99,8 +99,10 @@ def attack(evils: tuple[str, ...], cases: tuple[str, ...], folder: Path) -> Outc
     precious = folder / "precious"
     precious.mkdir()
     (precious / "canary").touch()
-    (folder / "seatrial-target.toml").write_text(PROFILE)
-    words = ["--privilege", "root", "--place", "native", "--profile", str(folder / "seatrial-target.toml")]
+    words = ["--privilege", "root", "--place", "native"]
+    if set(evils) & set(HANGS):
+        (folder / "early.toml").write_text(PROFILE)
+        words += ["--profile", str(folder / "early.toml")]
     words += [word for case in cases for word in ("--case", f"oci:{case}")]
     text = PROGRAM.read_text().replace("@PRECIOUS@", str(precious))
     for name in evils:

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -149,10 +150,14 @@ class Bench:
         for launch in reversed(self.launches):
             launch.close()
         self._census.unlock()
-        for cleanup in reversed(self._cleanups):
-            cleanup()
+        try:
+            with ExitStack() as stack:  # all of them, also after one that raises
+                for cleanup in self._cleanups:
+                    stack.callback(cleanup)
+        finally:
+            census = self._census.settle()
         cut_short = any(launch.cut_short for launch in self.launches)
-        census = [leak for leak in self._census.settle() if not (cut_short and leak.kind == leaks.PROCESSES)]
+        census = tuple(leak for leak in census if not (cut_short and leak.kind == leaks.PROCESSES))
         return (*self._found, *census)
 
     def _is_payload(self, pid: int) -> bool:
