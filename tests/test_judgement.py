@@ -5,9 +5,10 @@ from __future__ import annotations
 import _pytest.outcomes
 import pytest
 
+from suites.catalog import Kind
 from suites.framework import judgement
 from suites.framework.facts import Fact, Missing
-from suites.framework.judgement import Sight, Verdict, decided, judge, leaked, must_fail, sight
+from suites.framework.judgement import Sight, Verdict, decided, is_null, judge, leaked, must_fail, sight
 from suites.framework.leaks import Leak, Owner
 from suites.framework.model import Control, Deviation, Outcome, Reason
 from suites.framework.observation import Lacking, NotOffered, Unmet
@@ -114,6 +115,15 @@ def test_a_control_must_fail_what_it_declares(
 ) -> None:
     """Its list counts per mode, and a star stands for every case."""
     assert declared == must_fail(control, mode, cases)
+
+
+def test_a_null_target_must_fail_everything_of_its_kind() -> None:
+    """A star in every mode of the kind, of which runtimes have another than inits; no control is none."""
+    runtime, init = Control(reason="r", cli=("*",)), Control(reason="r", plain=("*",), pid1=("*",))
+    assert (False, True) == (is_null(runtime, Kind.INIT), is_null(runtime, Kind.OCI))
+    assert (True, False) == (is_null(init, Kind.INIT), is_null(init, Kind.OCI))
+    assert not is_null(Control(reason="r", plain=("*",), pid1=("SG-01",)), Kind.INIT)
+    assert not is_null(None, Kind.OCI)
 
 
 @pytest.mark.parametrize(

@@ -322,6 +322,15 @@ def test_bare_name_and_variant_give_each_target_once(world: World) -> None:
     assert [target.name for target in targets] == ["tini", "tini+g"]
 
 
+def test_a_target_of_two_kinds_is_two_targets(world: World) -> None:
+    """A control of several kinds is given every suite, by name or as one of all."""
+    file = world.folder / "fixtures/targets/control-none.toml"
+    file.write_text(f'kinds = ["init", "oci"]\n{FILES["control-none"]}')
+    for words in ((), ("control:none",)):
+        found = [target for target in world.resolve(*words)[0] if target.name == "control:none"]
+        assert [(Kind.INIT, Role.CONTROL), (Kind.OCI, Role.CONTROL)] == [(each.kind, each.role) for each in found]
+
+
 def test_the_python_control_runs_its_command() -> None:
     """The shipped control really runs its arguments, and gives their status."""
     path = Path(__file__).parent.parent / "fixtures/inits/control_python.py"

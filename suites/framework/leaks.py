@@ -170,6 +170,8 @@ class Census:
     def _mount_points(self) -> tuple[Leak, ...]:
         if (table := mount_table()) == self._mounts:  # nearly always
             return ()
+        if os.getpid() != 1:  # not behind a wall: others mount here, and what they mount is theirs
+            return self._mounts_below(table)
         before = mounts(self._mounts)
         if not {number for number, point in before.items() if point == "/"} <= mounts(table).keys():
             return (Leak(owner=Owner.TARGET, kind="mounts", what="/ and all below, replaced"),)
@@ -178,6 +180,14 @@ class Census:
             ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
         found = (*added.values(), *(f"{point} with other options" for point in restore_options(self._mounts)))
         return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=what) for what in found)
+
+    def _mounts_below(self, table: bytes) -> tuple[Leak, ...]:
+        """Remove what came below the scratch folder, and nothing else."""
+        known, top = mounts(self._mounts), f"{self._scratch}/"
+        found = [point for number, point in mounts(table).items() if number not in known and point.startswith(top)]
+        for point in reversed(found):
+            ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
+        return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=point) for point in found)
 
     def _cgroup_leaks(self) -> tuple[Leak, ...]:
         added = sorted(self._cgroup_folders() - self._folders)

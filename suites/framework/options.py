@@ -36,6 +36,8 @@ class Options:
     cases: tuple[str, ...] = ()
     expression: str = ""
     tier: int = 3
+    rootfs: str = "busybox"
+    """What containers run in: a source of ``rootfs fetch``."""
     profile: Path | None = None
     target_env: dict[str, str] = field(default_factory=dict)
     wrap: tuple[str, ...] = ()
@@ -242,6 +244,7 @@ def _selection(added: argparse.ArgumentParser) -> None:
     option("--shard", type=_shard, default=(1, 1), metavar="I/N")
     option("--as-user", metavar="NAME")
     option("--image", metavar="NAME")
+    option("--rootfs", default="busybox", metavar="SOURCE", help="what containers run in; see `rootfs fetch --help`")
     option("--keep", action="store_true", help="leave the scratch folder for a look")
     option("--offline", action="store_true", help="never ask a registry")
 

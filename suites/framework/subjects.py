@@ -21,6 +21,7 @@ from suites.framework.provisioning.debian import Provider
 from suites.framework.provisioning.resolve import Absent, Build, resolve
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import load
+from suites.framework.rootfs import rootfs
 from suites.framework.targets.catalogue import load_catalogue
 from suites.framework.targets.profile import check_cases
 
@@ -111,30 +112,24 @@ def subjects(options: Options, *, build: Build | None = None, packages: Provider
     ids = {case.id for case in known} | {f"{case.kind}:{case.id}" for case in known}
     for target in targets:
         check_cases(target.profile, ids)
-    rootfs = _busybox_tree(cache)
     payload = payloads.payload(FIXTURES, cache=cache)
-    tree = Finding(fact=Fact.ROOTFS, present=bool(rootfs), probe="interim")
-    findings = (payloads.probe_compiler(), payloads.static_finding(payload), tree)
-    return Subjects(targets=targets, absent=absent, payload=payload, findings=findings, rootfs=rootfs)
+    tree, finding = _tree(options, cache)
+    findings = (payloads.probe_compiler(), payloads.static_finding(payload), finding)
+    return Subjects(targets=targets, absent=absent, payload=payload, findings=findings, rootfs=tree)
 
 
-def _busybox_tree(cache: Cache) -> str:  # INTERIM
-    def make(folder: Path) -> None:
-        import subprocess
+def _tree(options: Options, cache: Cache) -> tuple[str, Finding]:
+    """Return the root file system for containers and that it is there; an empty path and why where it is not.
 
-        (folder / "bin").mkdir()
-        for name in ("dev", "proc", "sys", "etc", "root", "tmp"):
-            (folder / name).mkdir(mode=0o755)
-        (folder / "tmp").chmod(0o1777)
-        shutil.copy("/bin/busybox", folder / "bin/busybox")
-        for name in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True).stdout.split():
-            if name != "busybox":
-                (folder / "bin" / name).symlink_to("busybox")
-        (folder / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-        (folder / "etc/group").write_text("root:x:0:\n")
-        folder.chmod(0o755)
-
-    return str(cache.entry("rootfs/interim", make)) if Path("/bin/busybox").exists() else ""
+    One that the user names is used or refused; the default one is a fact like any other.
+    """
+    if options.rootfs == rootfs.DEFAULT:
+        finding = rootfs.probe_rootfs(cache=cache, offline=options.offline)
+        path = str(rootfs.provide(cache=cache, offline=options.offline).path) if finding.present else ""
+        return path, finding
+    found = rootfs.provide(options.rootfs, cache=cache, offline=options.offline, base=options.base)
+    probe = f"rootfs fetch {options.rootfs}"
+    return str(found.path), Finding(fact=Fact.ROOTFS, present=True, probe=probe, detail=found.description)
 
 
 def own_profile(options: Options, catalogue: Mapping[str, Profile]) -> Path | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from signal import SIGUSR1
 
 from suites.catalog import Mode, Privilege
-from suites.framework import process
+from suites.framework import process, usage
 from suites.framework.bench import Bench
 from suites.framework.marks import case, modes, tier, within
 from suites.framework.process import exited
@@ -18,6 +18,7 @@ from suites.framework.targets.contained import ContainedInit
 from suites.framework.targets.init import Init
 from suites.framework.waiting import Deadline, Waiter
 
+SETTLING_S = 0.1
 IDLE_S = 50.0
 """A minute, but for what the harness itself needs of the time that a case is given."""
 EARLY_STOPS = 20
@@ -64,7 +65,7 @@ def test_shortage_of_descriptors_is_no_hang(init: Init) -> None:
 def test_idle_init_with_few_descriptors_stays(init: Init) -> None:
     """With a small limit on descriptors and nothing to do for a minute, init and child are still there, and work.
 
-    Why: an init that opens something every few seconds and never closes it dies in the night.
+    Why: an init that opens something or begins a thread every few seconds and never ends it dies in the night.
     By hand:
         (ulimit -n 16; exec $INIT sleep 70) & sleep 60; jobs
         # Running
@@ -72,7 +73,10 @@ def test_idle_init_with_few_descriptors_stays(init: Init) -> None:
     """
     with init.start(limits={"nofile": 16}) as run:
         run.child.ready()
+        run.stays(SETTLING_S)
+        before = usage.of(run.pid).threads
         assert "running" == ("running" if run.stays(IDLE_S) else "ended while idle")
+        assert "as many threads" == ("as many threads" if usage.of(run.pid).threads == before else "other threads")
         run.child.state()
         run.child.tell("exit 7")
         assert exited(7) == run.ended()
