@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def test_stdin_is_read_back_as_it_came(log: HookLog, state: str) -> None:
 def test_mount_namespace_is_that_of_the_hook(log: HookLog) -> None:
     """A record tells the mount namespace of the process that wrote it."""
     call(log.hook("poststart"))
-    assert [os.readlink("/proc/self/ns/mnt")] == [ran.mounts for ran in log.ran()]
+    assert [str(Path("/proc/self/ns/mnt").readlink())] == [ran.mounts for ran in log.ran()]
 
 
 def test_hook_that_is_to_fail_writes_before(log: HookLog) -> None:
@@ -77,7 +76,7 @@ def test_record_is_a_single_write(log: HookLog, tmp_path: Path) -> None:
 
 
 def test_only_what_runs_inside_takes_the_path_of_the_container(log: HookLog, tmp_path: Path) -> None:
-    """startContainer and the program write to the path in the container, all others to that of the host."""
+    """What runs inside, startContainer and the program, writes to the path in the container, the others outside."""
     scripts = {kind: hooks[0]["args"][-1] for kind, hooks in log.every().items()}
     scripts[PROGRAM] = log.program(["/bin/true"])[-1]
     inside = [name for name, script in scripts.items() if f">> {LOG};" in script]
