@@ -13,7 +13,7 @@ from suites.framework.bench import Bench
 from suites.framework.leaks import Leak, Owner
 from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
-from suites.framework.oci import cgroup
+from suites.framework.oci import cgroup, place
 from suites.framework.oci.caller import Caller
 from suites.framework.oci.container import Container
 from suites.framework.oci.orphan import Orphans
@@ -223,7 +223,8 @@ class Runtime:
         left = self.left()
         for name in (*left[:_FILES], *([f"among {len(left)}"] if len(left) > _FILES else [])):
             self.bench.found(Leak(owner=Owner.TARGET, kind="files", what=name))
-        for folder in self.roots.values():
+        for name, folder in self.roots.items():
+            place.detach(self.bench, folder, shown=f"{name} root")
             shutil.rmtree(folder, ignore_errors=True)
 
     def left(self) -> list[str]:
