@@ -23,10 +23,10 @@ PAYLOAD = "/seatrial.payload"
 """The recorder's path in the container."""
 APPLETS = frozenset(
     """
-    awk basename cat chgrp chmod chown chroot cmp cp cut date dd df dirname echo env expr false find free grep head hostname
-    id ifconfig ionice ip kill ln ls md5sum mkdir mkfifo mknod mktemp mount mv nice nproc nsenter od printf ps pwd readlink
-    realpath renice rm rmdir sed seq setsid sh sha256sum sleep sort stat stty sync tail tee test top touch tr true truncate
-    tty umount uname uniq unshare usleep wc which xargs yes
+    awk basename cat chgrp chmod chown chroot cmp cp cut date dd df dirname echo env expr false find free grep
+    head hostname id ifconfig ionice ip kill ln ls md5sum mkdir mkfifo mknod mktemp mount mv nice nproc nsenter
+    od printf ps pwd readlink realpath renice rm rmdir sed seq setsid sh sha256sum sleep sort stat stty sync
+    tail tee test top touch tr true truncate tty umount uname uniq unshare usleep wc which xargs yes
     """.split()  # noqa: SIM905
 )
 """What scripts of cases call of busybox."""
