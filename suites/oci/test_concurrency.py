@@ -204,14 +204,7 @@ def test_start_right_after_create(runtime: Runtime) -> None:
     container = runtime.container()
     container.spec["process"]["args"] = container.bundle.once(0)
     for _ in range(LIFECYCLES):
-        container.create().ok()
-        container.start().ok()
-        recorder = container.recorder()
-        recorder.next("once", what="the program executed")
-        assert exited(0) == container.ended()
-        recorder.close()
-        assert "stopped" == container.becomes("stopped")
-        container.delete().ok()
+        container.cycle()
 
 
 @case("K12")

@@ -40,7 +40,7 @@ def test_lifecycles_leave_nothing(runtime: Runtime) -> None:
     container.spec["process"]["args"] = container.bundle.once(0)
     before = Inventory.take(runtime)
     for _ in range(LIFECYCLES):
-        lifecycle(container)
+        container.cycle()
     assert "nothing" == Inventory.take(runtime).beyond(before)
 
 
@@ -58,7 +58,7 @@ def test_thousand_lifecycles_do_not_grow(runtime: Runtime, quarter: str) -> None
     before, seconds, resident = Inventory.take(runtime), list[float](), list[float]()
     for _ in range(QUARTER):
         began = time.monotonic()
-        lifecycle(container)
+        container.cycle()
         seconds.append(time.monotonic() - began)
         resident.append(float(PAGE * int(Path("/proc/self/statm").read_text().split()[1])))
     grown = Inventory.take(runtime).beyond(before)
@@ -78,20 +78,6 @@ def test_thousand_lifecycles_do_not_grow(runtime: Runtime, quarter: str) -> None
 def slope(values: list[float]) -> float:
     """Return by how much values grow from one to the next (least squares)."""
     return statistics.linear_regression(range(len(values)), values).slope
-
-
-def lifecycle(container: Container) -> None:
-    """Create, start, and delete a container whose program ends by itself."""
-    container.create().ok()
-    container.start().ok()
-    recorder = container.recorder()
-    recorder.next("once", what="the program executed")
-    assert exited(0) == container.ended()
-    recorder.close()
-    assert "stopped" == container.becomes("stopped")
-    container.delete().ok()
-    assert container.creation is not None
-    container.creation.close()
 
 
 @case("L02")

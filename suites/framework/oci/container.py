@@ -18,7 +18,7 @@ from suites.framework.oci import cgroup, config, state
 from suites.framework.oci.bundle import Bundle
 from suites.framework.oci.result import Call, Result
 from suites.framework.oci.spec import Spec
-from suites.framework.process import Child, Status
+from suites.framework.process import Child, Status, exited
 from suites.framework.recorder import Recorder
 from suites.framework.waiting import Deadline, ticks
 
@@ -170,6 +170,21 @@ class Container:
         recorder = self.recorder()
         recorder.ready()
         return recorder
+
+    def cycle(self) -> None:
+        """Create, start and delete it; its program must be one that records once and exits with 0."""
+        self.create().ok()
+        self.start().ok()
+        recorder = self.recorder()
+        recorder.next("once", what="the program executed")
+        if (status := self.ended()) != exited(0):
+            raise Unmet("the program: exit 0", str(status))
+        recorder.close()
+        if (said := self.becomes("stopped")) != "stopped":
+            raise Unmet("stopped", said)
+        self.delete().ok()
+        if self.creation is not None:
+            self.creation.close()
 
     def executed(self) -> str:
         """Return ``executed`` where a program of the container came to report, ``not executed`` after a silence."""
