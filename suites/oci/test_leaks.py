@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from suites.framework.marks import case, tier
-from suites.framework.oci import config
+from suites.framework.oci import config, place
 from suites.framework.oci.container import Container
 from suites.framework.oci.inventory import Inventory
 from suites.framework.oci.runtime import Runtime
@@ -96,6 +96,7 @@ def test_nobody_holds_a_deleted_container(runtime: Runtime) -> None:
     container.delete().ok()
     assert "nobody" == holders(container.folder)
     assert "at its end" == output(runtime, container)
+    assert "no mount" == ("a mount" if place.mounted(container.folder) else "no mount")
     shutil.rmtree(container.bundle.rootfs)
 
 
