@@ -137,6 +137,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def rootfs(session: nox.Session) -> None:
+    """List, fetch, verify or clean the root file systems that containers run in: nox -s rootfs -- list."""
+    install(session, "host")
+    launch(session, "rootfs")
+
+
+@nox.session
 def clean(session: nox.Session) -> None:
     """Show what earlier runs left behind; remove it with -- --apply."""
     install(session, "host")
