@@ -65,7 +65,8 @@ class HookLog:
     def _script(self, title: str, *, log: str, then: str) -> str:
         form = f"'{_octal(_BEGIN)}%s{_octal(_NEXT)}%s{_octal(_NEXT)}%s{_octal(_NEXT)}%s'"
         words = f'{self._nonce} {shlex.quote(title)} "$(readlink /proc/self/ns/mnt)" "$(cat)"'
-        return f"printf {form} {words} >> {shlex.quote(log)}; {then}"
+        # A runtime may execute it in the wrong root, the host's: there it makes no file.
+        return f"if [ -e {shlex.quote(log)} ]; then printf {form} {words} >> {shlex.quote(log)}; fi; {then}"
 
     def ran(self) -> list[Ran]:
         """Return what was written so far, in order; what does not carry the nonce is somebody else's."""
