@@ -58,6 +58,7 @@ def pairings(marks: Sequence[pytest.Mark], context: Context, here: Environment, 
         target
         for target in context.targets
         if target.kind is kind
+        and concerned(target, arguments(marks, "case"))
         and (not only or (target.name.removeprefix("control:") in only and target.role is Role.CONTROL))
     ]
     return [
@@ -66,6 +67,12 @@ def pairings(marks: Sequence[pytest.Mark], context: Context, here: Environment, 
         for mode in allowed
         for repetition in range(1, context.selection.repeat + 1)
     ]
+
+
+def concerned(target: Target, cases: Sequence[str]) -> bool:
+    """Return whether a target is to be tried with a test of these cases: hundreds of mutants have a case or two each."""
+    named = {*cases, *(f"{target.kind}:{case}" for case in cases)}
+    return not (target.only and cases) or bool(named & set(target.only))
 
 
 def possible(mode: Mode, here: Environment) -> bool:
