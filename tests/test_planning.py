@@ -226,3 +226,20 @@ def test_every_mark_has_a_meaning() -> None:
     """Each maker of a mark is registered under its own name."""
     made = [case("a"), modes(Mode.PLAIN), within(), requires(), offered(), controls(), tier(1)]
     assert {name.partition("(")[0] for name in marks.MARKS} == {decorator.mark.name for decorator in made}
+
+
+@pytest.mark.parametrize(
+    ("only", "cases", "tried"),
+    [
+        ((), ("EX-01",), True),
+        (("EX-01",), ("EX-01", "EX-02"), True),
+        (("init:EX-01",), ("EX-01",), True),
+        (("EX-03",), ("EX-01",), False),
+        (("EX-03",), (), True),
+    ],
+)
+def test_target_that_has_cases_of_its_own_is_planned_for_these(
+    only: tuple[str, ...], cases: tuple[str, ...], tried: bool
+) -> None:
+    """A mutant is not even collected for a test of other cases; a test whose cases stand at its parameters is."""
+    assert tried == planning.concerned(replace(target("mutant:x"), only=only), cases)

@@ -70,7 +70,7 @@ def pairings(marks: Sequence[pytest.Mark], context: Context, here: Environment, 
 
 
 def concerned(target: Target, cases: Sequence[str]) -> bool:
-    """Return whether a target is to be tried with a test of these cases: hundreds of mutants have a case or two each."""
+    """Return whether a target is tried with a test of these cases; each of hundreds of mutants has a case or two."""
     named = {*cases, *(f"{target.kind}:{case}" for case in cases)}
     return not (target.only and cases) or bool(named & set(target.only))
 
