@@ -8,7 +8,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from suites.framework import leaks
+from suites.framework import leaks, mounting
 from suites.framework.oci import caller
 from suites.framework.oci.caller import Caller
 from tests.walled import mount, walled
@@ -60,7 +60,7 @@ def test_a_root_that_was_unmounted_comes_back_as_a_copy() -> None:
     before = set(leaks.mounts().values())
     for _ in range(2):
         pivot()
-        ctypes.CDLL(None).umount2(b"/old", leaks.MNT_DETACH)
+        mounting.detach("/old")
         assert [] == list(Path("/").glob("old/*"))
         assert "another root" == watched.undo()
         assert before == set(leaks.mounts().values())

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from suites.framework import __main__ as launcher
+from suites.framework.cgroups import PREFIX
 from suites.framework.cleanup import SCRATCH_MARKER, make_scratch
 from suites.framework.commands import clean
 from suites.framework.commands.clean import Remainder, scratches
-from suites.framework.environments.run_cgroup import PREFIX
 from suites.framework.errors import ExitCode
 from suites.framework.facts import Fact
 from tests.fake_run import FakeRun, failed, passed

@@ -11,8 +11,9 @@ from typing import cast
 import pytest
 
 from suites.framework.cgroups import Hierarchy
+from suites.framework.mounting import MS_BIND
 from suites.framework.oci import cgroup, place, words
-from suites.framework.oci.place import MS_BIND, Place
+from suites.framework.oci.place import Place
 from suites.framework.process import Status, exited, killed
 from suites.framework.recorder import Recorder, Shell
 from tests.contexts import bench

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SELF = Path("/proc/self")
+PREFIX = "seatrial-"
+"""How the names of all cgroups begin that are made for a run."""
 UNIFIED = ""
 """Key of the version 2 hierarchy."""
 

@@ -7,7 +7,6 @@ a target, descent cannot. Only this worker's own paths are looked at, never the 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -16,7 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from suites.framework import cgroups, proc
+from suites.framework import cgroups, mounting, proc
+from suites.framework.mounting import MS_BIND, MS_REMOUNT
 from suites.framework.waiting import Deadline, Waiter, ticks
 
 PROCESSES = "processes"
@@ -28,8 +28,6 @@ KINDS = {
     "descriptors": "descriptor",
 }
 """What can be left behind, in the plural and in the singular."""
-MNT_DETACH = 2
-MS_REMOUNT, MS_BIND = 1 << 5, 1 << 12
 MS_OF_OPTION = {
     "ro": 1,
     "nosuid": 1 << 1,
@@ -95,7 +93,8 @@ def restore_options(before: bytes) -> list[str]:
     changed = {number: points[number] for number in were.keys() & are.keys() if were[number] != are[number]}
     for number, point in changed.items():
         flags = sum(bit for word, bit in MS_OF_OPTION.items() if word in were[number])
-        ctypes.CDLL(None).mount(None, os.fsencode(point), None, ctypes.c_ulong(MS_REMOUNT | MS_BIND | flags), None)
+        with contextlib.suppress(OSError):
+            mounting.mount("none", point, flags=MS_REMOUNT | MS_BIND | flags)
     return sorted(changed.values())
 
 
@@ -107,7 +106,7 @@ def _options(table: bytes) -> dict[str, frozenset[str]]:
 def own_cgroups(*, contained: bool) -> tuple[Path, ...]:
     """Return the folders of the cgroups that were made for this worker's run, or (`contained`) for its container."""
     folders = {folder for folder in cgroups.memberships().values() if os.access(folder, os.W_OK)}
-    return tuple(sorted(folder for folder in folders if contained or folder.name.startswith("seatrial-")))
+    return tuple(sorted(folder for folder in folders if contained or folder.name.startswith(cgroups.PREFIX)))
 
 
 def _fds() -> frozenset[str]:
@@ -170,24 +169,17 @@ class Census:
     def _mount_points(self) -> tuple[Leak, ...]:
         if (table := mount_table()) == self._mounts:  # nearly always
             return ()
-        if os.getpid() != 1:  # not behind a wall: others mount here, and what they mount is theirs
-            return self._mounts_below(table)
-        before = mounts(self._mounts)
-        if not {number for number, point in before.items() if point == "/"} <= mounts(table).keys():
+        before, now = mounts(self._mounts), mounts(table)
+        walled = os.getpid() == 1  # otherwise others mount here, and only what is below the scratch folder is ours
+        if walled and not {number for number, point in before.items() if point == "/"} <= now.keys():
             return (Leak(owner=Owner.TARGET, kind="mounts", what="/ and all below, replaced"),)
-        added = {number: point for number, point in mounts(table).items() if number not in before}
-        for point in reversed(added.values()):
-            ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
-        found = (*added.values(), *(f"{point} with other options" for point in restore_options(self._mounts)))
+        added = [point for number, point in now.items() if number not in before]
+        added = added if walled else [point for point in added if point.startswith(f"{self._scratch}/")]
+        for point in reversed(added):
+            mounting.detach(point)
+        changed = restore_options(self._mounts) if walled else []
+        found = (*added, *(f"{point} with other options" for point in changed))
         return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=what) for what in found)
-
-    def _mounts_below(self, table: bytes) -> tuple[Leak, ...]:
-        """Remove what came below the scratch folder, and nothing else."""
-        known, top = mounts(self._mounts), f"{self._scratch}/"
-        found = [point for number, point in mounts(table).items() if number not in known and point.startswith(top)]
-        for point in reversed(found):
-            ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
-        return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=point) for point in found)
 
     def _cgroup_leaks(self) -> tuple[Leak, ...]:
         added = sorted(self._cgroup_folders() - self._folders)

@@ -9,6 +9,7 @@ import pytest
 from suites.catalog import Privilege
 from suites.framework import leaks
 from suites.framework.marks import case, tier, within
+from suites.framework.mounting import MS_BIND
 from suites.framework.oci import place
 from suites.framework.oci.config import bind, namespaces
 from suites.framework.oci.container import Container
@@ -291,7 +292,7 @@ def test_later_mounts_of_the_host_do_not_appear_in_a_private_root(runtime: Runti
     late.mkdir()
     container.spec["linux"]["rootfsPropagation"] = "rprivate"
     container.create().ok()
-    place.mount(runtime.bench, bait.path, late, flags=place.MS_BIND)
+    place.mount(runtime.bench, bait.path, late, flags=MS_BIND)
     container.start().ok()
     recorder = container.recorder()
     recorder.ready()

@@ -9,6 +9,7 @@ import pytest
 from suites.catalog import Privilege
 from suites.framework.facts import Fact
 from suites.framework.marks import case, offered, requires, tier, within
+from suites.framework.mounting import MS_BIND
 from suites.framework.oci import place
 from suites.framework.oci.config import bind
 from suites.framework.oci.place import MARKER, Place
@@ -43,7 +44,7 @@ def nested(runtime: Runtime) -> Path:
     upper, lower = Place(runtime.bench, "upper"), Place(runtime.bench, "lower")
     upper.marker.unlink()
     (upper.path / "below").mkdir()
-    place.mount(runtime.bench, lower.path, upper.path / "below", flags=place.MS_BIND)
+    place.mount(runtime.bench, lower.path, upper.path / "below", flags=MS_BIND)
     return upper.path
 
 

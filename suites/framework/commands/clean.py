@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from suites.framework import cleanup, launcher, retention
-from suites.framework.cgroups import hierarchies
+from suites.framework.cgroups import PREFIX, hierarchies
 from suites.framework.environments import engine as docker
-from suites.framework.environments.run_cgroup import PREFIX, remove_cgroup
+from suites.framework.environments.run_cgroup import remove_cgroup
 from suites.framework.errors import ExitCode, SeatrialError
 from suites.framework.options import Options
 from suites.framework.results.escaping import visible

@@ -18,11 +18,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from suites.framework import cgroups
+from suites.framework.cgroups import PREFIX
 from suites.framework.cleanup import DEADLINE_S, await_death
 from suites.framework.facts import Fact, Finding
 from suites.framework.model import Limits
 
-PREFIX = "seatrial-"
 LEAF = "workers"
 CONTROLLERS = {Fact.CGROUP_PIDS: "pids", Fact.CGROUP_MEMORY: "memory"}
 

@@ -13,19 +13,13 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from suites.framework import leaks
+from suites.framework import leaks, mounting
 from suites.framework.errors import InfrastructureError
-from suites.framework.leaks import MNT_DETACH
+from suites.framework.mounting import libc
 
 OPEN_TREE, MOVE_MOUNT = 428, 429
 """System calls since Linux 5.2, with these numbers on every architecture (open_tree(2), move_mount(2))."""
 OPEN_TREE_CLONE, AT_RECURSIVE, MOVE_MOUNT_F_EMPTY_PATH, AT_FDCWD = 1, 0x8000, 4, -100
-
-
-@cache
-def libc() -> ctypes.CDLL:
-    """Return the C library, whose errors are kept."""
-    return ctypes.CDLL(None, use_errno=True)
 
 
 @cache
@@ -82,7 +76,7 @@ class Caller:
         if self._of("/") != self._identity:
             why = os.strerror(ctypes.get_errno())
             raise InfrastructureError("the worker's root was taken away by a target, for good", why=why)
-        libc().umount2(b"/" + self._aside, MNT_DETACH)
+        mounting.detach(b"/" + self._aside)
         os.chdir(self._directory)
         if copied:
             os.dup2(again := _clone(), spare(), inheritable=False)

@@ -11,8 +11,6 @@ from pathlib import Path
 from suites.framework import cgroups
 from suites.framework.cgroups import Hierarchy
 
-PREFIX = "seatrial-"
-
 
 @cache
 def _hierarchies() -> tuple[Hierarchy, ...]:
@@ -29,7 +27,7 @@ def parent() -> str:
     limiting = sorted(_hierarchies(), key=lambda hierarchy: "pids" not in hierarchy.controllers)
     for hierarchy in limiting:
         inside = hierarchy.own.relative_to(hierarchy.mount)
-        if inside.parts and inside.parts[-1].startswith(PREFIX):
+        if inside.parts and inside.parts[-1].startswith(cgroups.PREFIX):
             return f"/{inside}"
     return ""
 

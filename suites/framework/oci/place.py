@@ -6,18 +6,16 @@ taken away: a removal that walks into a mount may empty something of the machine
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 from pathlib import Path
 
-from suites.framework import leaks
+from suites.framework import leaks, mounting
 from suites.framework.bench import Bench
 from suites.framework.errors import InfrastructureError
-from suites.framework.leaks import MNT_DETACH, Leak, Owner
+from suites.framework.leaks import Leak, Owner
+from suites.framework.mounting import MS_BIND, MS_SHARED
 
-MS_BIND = 1 << 12
-MS_SHARED = 1 << 20
 MARKER = "marker"
 """Name of the file that tells a place."""
 
@@ -55,19 +53,16 @@ def detach(bench: Bench, path: Path, *, shown: str) -> None:
     """Take away what is mounted at a folder and below it, as a leak of the target; `shown` stands for its path."""
     for point in reversed(mounted(path)):
         bench.found(Leak(owner=Owner.TARGET, kind="mounts", what=shown + point.removeprefix(str(path))))
-        ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
+        mounting.detach(point)
     if mounted(path):
         raise InfrastructureError("a mount in a test's folder withstands", why=str(path))
 
 
 def mount(bench: Bench, source: str | Path, target: Path, *, kind: str = "", flags: int = 0) -> None:
     """Mount something in the worker's namespace until the test is over (mount(2)); OSError as the kernel says."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), None) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"mount {target}: {os.strerror(number)}")
+    mounting.mount(source, target, kind=kind, flags=flags)
     if flags != MS_SHARED:
-        bench.own(lambda: libc.umount2(os.fsencode(target), MNT_DETACH))
+        bench.own(lambda: mounting.detach(target))
 
 
 def share(bench: Bench, path: Path) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import os
 from pathlib import Path
 
+from suites.framework import mounting
 from suites.framework.bench import Bench
 from suites.framework.errors import InfrastructureError
-from suites.framework.leaks import MNT_DETACH
+from suites.framework.mounting import MS_RDONLY
 
 BLOCKS = "blocks"
 """Full in that nothing can be written any more; empty files and folders can be made."""
 INODES = "inodes"
 """Full in that no file or folder can be made."""
 OPTIONS = {BLOCKS: "size=64k,mode=700", INODES: "nr_inodes=16,mode=700"}
-MS_RDONLY = 1
 _FILLER = "filler"
 
 
@@ -27,17 +25,18 @@ class Volume:
     def __init__(self, bench: Bench, folder: Path, *, options: str, readonly: bool = False) -> None:
         """Mount it over `folder`; takes CAP_SYS_ADMIN."""
         self.folder = folder
-        libc = ctypes.CDLL(None, use_errno=True)
-        point, flags = os.fsencode(folder), MS_RDONLY if readonly else 0
-        if libc.mount(b"tmpfs", point, b"tmpfs", ctypes.c_ulong(flags), options.encode()) != 0:
-            raise InfrastructureError("a small file system for a test", why=os.strerror(ctypes.get_errno()))
-        self._libc, self._mounted = libc, True
+        flags = MS_RDONLY if readonly else 0
+        try:
+            mounting.mount("tmpfs", folder, kind="tmpfs", flags=flags, options=options)
+        except OSError as error:
+            raise InfrastructureError("a small file system for a test", why=error.strerror or "") from error
+        self._mounted = True
         bench.own(self.unmount)
 
     def unmount(self) -> None:
         """Take it away, with whatever is in it; safe to repeat."""
         if self._mounted:
-            self._libc.umount2(os.fsencode(self.folder), MNT_DETACH)
+            mounting.detach(self.folder)
         self._mounted = False
 
     def fill(self, what: str) -> None:
