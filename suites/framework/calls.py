@@ -72,6 +72,8 @@ class OciCall:
     may stand the version since when, as in ``domainname 1.2``."""
     state_file: str = "{root}/{id}/state.json"
     """Where a container's state is kept, for cases that damage it; ``{state}`` and ``{runtime}`` are XDG's."""
+    scratch: str = ""
+    """Environment variable, if not TMPDIR, that says where it makes temporary files."""
     log: str = ""
     """A log file of its own, shown with a failure."""
     handshake_s: float = 10.0

@@ -6,6 +6,7 @@ The specification asks little here (runtime.md, "Errors"); these are the robustn
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import secrets
 from collections import Counter
@@ -16,8 +17,9 @@ from signal import SIGKILL
 import pytest
 
 from suites.catalog import Privilege
+from suites.framework import mounting
 from suites.framework.marks import case, offered, tier, within
-from suites.framework.oci import cgroup, config, volume
+from suites.framework.oci import cgroup, config, place, volume
 from suites.framework.oci.container import NO_STATE, Container
 from suites.framework.oci.runtime import Runtime
 from suites.framework.oci.traces import NOTHING, Traces
@@ -38,10 +40,10 @@ NOT_A_STATE = {
 @case("K01")
 @offered("force")
 def test_killed_create_can_be_cleaned_up(runtime: Runtime) -> None:
-    """After a create that was killed at any point, a forced delete leaves nothing and the id is free (runc#4757).
+    """After a create that was killed at any point, a forced delete leaves no process and the id is free (runc#4757).
 
     Why: an out-of-memory killer or a restarted node agent ends calls anywhere; an id that stays blocked, or an init
-    that nobody knows, needs a human.
+    that nobody knows, needs a human. Files and mounts that the killed call alone knew of are noted.
     By hand:
         timeout -s KILL 0.01 setsid $RUNTIME create --bundle BUNDLE ID   # 12 times, at other moments
         $RUNTIME delete --force ID; $RUNTIME create --bundle BUNDLE ID; $RUNTIME delete --force ID
@@ -83,15 +85,17 @@ def crashes(runtime: Runtime, container: Container, *, times: int) -> Iterator[N
     container.delete(force=True).ok()
     assert killed(SIGKILL) == container.ended()
     recorder.close()
-    seed, caught = secrets.randbits(32), 0
+    seed, caught, residue = secrets.randbits(32), 0, Residue(runtime)
     chance = random.Random(seed)  # noqa: S311 -- a point in time, not a secret
     runtime.bench.note("seed", seed)
     runtime.bench.note("create_s", length)
     for number in range(times):
         caught += container.crash_create((number + chance.random()) / times * length)
         tidy(container)
+        residue.remove()
         yield
     runtime.bench.note("killed_before_their_end", caught)
+    runtime.bench.note("left_by_killed_calls", dict(residue.removed))
 
 
 def tidy(container: Container) -> None:
@@ -99,6 +103,25 @@ def tidy(container: Container) -> None:
     for file in container.folder.iterdir():
         if file.name not in ("config.json", config.ROOTFS):
             file.unlink()
+
+
+class Residue:
+    """What calls make in the folder for temporary files for themselves, and nobody knows of when they are killed."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Look at what is there before."""
+        self._home, self.removed = runtime.bench.home, Counter[str]()
+        self._names, self._points = set(os.listdir(self._home)), set(place.mounted(self._home))
+
+    def remove(self) -> None:
+        """Remove what has come since, and count it."""
+        points = [point for point in place.mounted(self._home) if point not in self._points]
+        for point in reversed(points):
+            mounting.detach(point)
+        files = [path for path in self._home.iterdir() if path.name not in self._names and path.is_file()]
+        for path in files:
+            path.unlink()
+        self.removed.update(mounts=len(points), files=len(files))
 
 
 def cleaned_up(runtime: Runtime, container: Container) -> str:

@@ -105,8 +105,14 @@ class Container:
 
     def kill(self, signal: str | int = "TERM") -> Result:
         """Call kill with this signal; an empty one is left out."""
+        call = self._begin_kill(signal)
+        result = self._runtime.end(call)
+        call.close()
+        return result
+
+    def _begin_kill(self, signal: str | int) -> Call:
         words = [word for word in self._runtime.call.kill if signal != "" or "{signal}" not in word]
-        return self._runtime.run("kill", *words, values={"id": self.id, "signal": str(signal)})
+        return self._runtime.begin("kill", *words, values={"id": self.id, "signal": str(signal)})
 
     def delete(self, *, force: bool = False) -> Result:
         """Call delete."""
@@ -285,7 +291,7 @@ class Container:
         """Delete it as its author would; what then still stands in the state root is found by the runtime's census."""
         cgroup.thaw(self.cgroup)
         if not self._runtime.call.force:
-            self._runtime.end(self._runtime.begin("kill", *self._words("KILL")), hangs=True)
+            self._runtime.end(self._begin_kill("KILL"), hangs=True)
         self._end_init()
         call = self._runtime.begin("delete", *self._runtime.call.force, self.id)
         self._deleted = self._runtime.end(call, hangs=True).outcome == "done"
@@ -300,9 +306,6 @@ class Container:
             self.init.send(SIGKILL)
             while self.init.wait(Deadline(SILENCE_S), self._runtime.waiter) is None and not deadline.passed:
                 self._runtime.orphans.alive()
-
-    def _words(self, signal: str) -> list[str]:
-        return [word.replace("{id}", self.id).replace("{signal}", signal) for word in self._runtime.call.kill]
 
     @property
     def state_file(self) -> Path:

@@ -83,15 +83,10 @@ class Runtime:
 
     def words(self, verb: str, *words: str, values: Mapping[str, str] | None = None) -> list[str]:
         """Return the words of one call with the values of the profile's placeholders filled in."""
-        filled = {name: str(path) for name, path in self.roots.items()} | dict(values or {})
         wrap = [word.replace("{evidence}", str(self.bench.evidence)) for word in self.target.wrap]
         self.bench.wrappers.update(Path(word).name for word in self.target.wrap[:1])
-        argv = [*wrap, *self.bench.words(self.target.argv)]
-        return [
-            *argv,
-            *(_fill(word, filled) for word in (*self.call.options, *([verb] if verb else []))),
-            *(_fill(word, filled) for word in words),
-        ]
+        call = (*self.call.options, *([verb] if verb else []), *words)
+        return [*wrap, *self.bench.words(self.target.argv), *(self.filled(word, **(values or {})) for word in call)]
 
     def begin(
         self,
@@ -149,6 +144,8 @@ class Runtime:
         state = self.roots["state"]
         xdg = {"XDG_STATE_HOME": str(state), "XDG_RUNTIME_DIR": str(self.roots["runtime"])}
         xdg |= {f"XDG_{name}_HOME": str(state / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
+        if self.call.scratch:
+            xdg[self.call.scratch] = str(self.bench.home)
         xdg["PATH"] = os.environ.get("PATH", self.bench.environment["PATH"])  # newuidmap may be elsewhere in an image
         return {**self.bench.environment, **xdg, **self.target.environment}
 
@@ -159,7 +156,9 @@ class Runtime:
 
     def filled(self, word: str, **values: str) -> str:
         """Return a word of the profile with the state roots, and these values, in the place of what stands for them."""
-        return _fill(word, {name: str(path) for name, path in self.roots.items()} | values)
+        for name, value in {**self.roots, **values}.items():
+            word = word.replace(f"{{{name}}}", str(value))
+        return word
 
     @property
     def state_root(self) -> Path:
@@ -196,7 +195,7 @@ class Runtime:
         said = ((f"{call.verb}: {title}", call.output(title)) for call in self._calls for title in call.streams)
         last = {(title, text): None for title, text in said if text}  # who polls asks the same a hundred times
         shown += [Evidence(title=title, text=_tail(text)) for title, text in list(last)[-_MOST:]]
-        log = Path(_fill(self.call.log, {name: str(path) for name, path in self.roots.items()}))
+        log = Path(self.filled(self.call.log))
         if self.call.log and log.is_file():
             shown.append(Evidence(title="log", text=_tail(log.read_bytes())))
         return (*shown, *(piece for container in self.containers for piece in container.evidence()))
@@ -233,7 +232,7 @@ class Runtime:
         return sorted(self._kept())
 
     def _kept(self) -> Iterator[str]:
-        log = _fill(self.call.log, {name: str(path) for name, path in self.roots.items()})
+        log = self.filled(self.call.log)
         for name, root in self.roots.items():
             for folder, folders, files in os.walk(root):
                 for entry in (*files, *(below for below in folders if self._anonymous(below) != below)):
@@ -261,9 +260,3 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _tail(text: bytes) -> str:
     return text[-_SHOWN:].decode(errors="backslashreplace")
-
-
-def _fill(word: str, values: Mapping[str, str]) -> str:
-    for name, value in values.items():
-        word = word.replace(f"{{{name}}}", value)
-    return word
