@@ -332,7 +332,7 @@ def test_a_local_archive_must_be_the_one_that_was_meant(cache: Cache, archive: P
 @HAVE_BUSYBOX
 def test_the_probe_provides_a_tree(cache: Cache) -> None:
     """Present, with what it is; after that it is in the cache."""
-    finding = probe_rootfs(cache=cache)
+    finding, _ = probe_rootfs(cache=cache)
     assert (Fact.ROOTFS, True, None) == (finding.fact, finding.present, finding.missing)
     assert finding.detail.startswith("busybox (")
     assert ["busybox"] == [known.source for known in Shelf(cache).everything()]
@@ -340,7 +340,7 @@ def test_the_probe_provides_a_tree(cache: Cache) -> None:
 
 def test_a_machine_without_busybox_is_a_finding(cache: Cache, tmp_path: Path) -> None:
     """Absent with the reason and the remedy; no exception."""
-    finding = probe_rootfs(cache=cache, means=Means(environ={"PATH": str(tmp_path)}, packages=Shop()))
+    finding, _ = probe_rootfs(cache=cache, means=Means(environ={"PATH": str(tmp_path)}, packages=Shop()))
     assert not finding.present
     assert "busybox is not on PATH; no network" == finding.detail
     assert "busybox-static" in finding.remedy
@@ -351,7 +351,7 @@ def test_a_tree_that_does_not_run_is_a_finding(cache: Cache) -> None:
     """Such as on a file system mounted noexec."""
     provide(cache=cache)
     refused = Means(run=lambda *_, **__: Completed(code=126, stderr="busybox: Permission denied"))
-    finding = probe_rootfs(cache=cache, means=refused)
+    finding, _ = probe_rootfs(cache=cache, means=refused)
     assert (False, "busybox: Permission denied") == (finding.present, finding.detail)
     assert "noexec" in finding.remedy
 

@@ -124,9 +124,8 @@ def _tree(options: Options, cache: Cache) -> tuple[str, Finding]:
     One that the user names is used or refused; the default one is a fact like any other.
     """
     if options.rootfs == rootfs.DEFAULT:
-        finding = rootfs.probe_rootfs(cache=cache, offline=options.offline)
-        path = str(rootfs.provide(cache=cache, offline=options.offline).path) if finding.present else ""
-        return path, finding
+        finding, tree = rootfs.probe_rootfs(cache=cache, offline=options.offline)
+        return str(tree.path) if tree else "", finding
     found = rootfs.provide(options.rootfs, cache=cache, offline=options.offline, base=options.base)
     probe = f"rootfs fetch {options.rootfs}"
     return str(found.path), Finding(fact=Fact.ROOTFS, present=True, probe=probe, detail=found.description)

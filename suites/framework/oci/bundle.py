@@ -6,6 +6,7 @@ through a path, whatever the runtime makes of mounts and descriptors.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,20 +17,13 @@ from suites.framework.bench import Bench
 from suites.framework.oci import place
 from suites.framework.oci.config import ROOTFS
 from suites.framework.oci.spec import Spec
+from suites.framework.oci.tree import Trees
 
 CHANNEL = "/seatrial.channel"
 """The socket's path in the container."""
 PAYLOAD = "/seatrial.payload"
 """The recorder's path in the container."""
-APPLETS = frozenset(
-    """
-    awk basename cat chgrp chmod chown chroot cmp cp cut date dd df dirname echo env expr false find free grep
-    head hostname id ifconfig ionice ip kill ln ls md5sum mkdir mkfifo mknod mktemp mount mv nice nproc nsenter
-    od printf ps pwd readlink realpath renice rm rmdir sed seq setsid sh sha256sum sleep sort stat stty sync
-    tail tee test top touch tr true truncate tty umount uname uniq unshare usleep wc which xargs yes
-    """.split()  # noqa: SIM905
-)
-"""What scripts of cases call of busybox."""
+_TREES = Trees()
 
 
 class Bundle:
@@ -42,9 +36,8 @@ class Bundle:
         self.rootfs = self.path / ROOTFS
         bench.own(self._remove)
         self.path.mkdir(mode=0o755)
-        _copy(bench.context.paths.rootfs, str(self.rootfs))
-        shutil.copy(bench.payload[0], self.inside(PAYLOAD))
-        self.inside(PAYLOAD).chmod(0o755)
+        paths, program = bench.context.paths, bench.payload[0]
+        self._tree = _TREES.take(self.rootfs, source=paths.rootfs, payload=program, name=PAYLOAD.lstrip("/"))
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         bench.own(self.listener.close)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # set after accept, it may be late
@@ -94,25 +87,7 @@ class Bundle:
     def _remove(self) -> None:
         """Remove it, having taken away what was mounted below: never into a mount, which may show the machine."""
         place.detach(self._bench, self.path, shown="BUNDLE")
+        with contextlib.suppress(OSError):  # not there, or no longer ours: the tree is not what it was
+            self.inside(CHANNEL).unlink()
+            _TREES.give(self.rootfs, self._tree, scratch=Path(self._bench.context.paths.scratch))
         shutil.rmtree(self.path)
-
-
-def _copy(source: str, target: str) -> None:
-    """Copy a tree, links as links, of those to busybox only what cases call; nothing is shared with other tests.
-
-    In plain words of os(3): shutil.copytree copies times and attributes too, and takes ten times as long.
-    """
-    os.mkdir(target)  # noqa: PTH102
-    with os.scandir(source) as entries:
-        for entry in entries:
-            path = f"{target}/{entry.name}"
-            if entry.is_symlink():
-                link = os.readlink(entry.path)  # noqa: PTH115
-                if entry.name in APPLETS or not link.endswith("busybox"):
-                    os.symlink(link, path)  # noqa: PTH211
-            elif entry.is_dir():
-                _copy(entry.path, path)
-            else:
-                shutil.copyfile(entry.path, path)
-                os.chmod(path, entry.stat().st_mode & 0o7777)  # noqa: PTH101
-    os.chmod(target, os.stat(source).st_mode & 0o7777)  # noqa: PTH101, PTH116

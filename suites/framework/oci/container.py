@@ -84,13 +84,21 @@ class Container:
         )
         return self.creation
 
-    def created(self, call: Call, *, within: float | None = None, hangs: bool = False) -> Result:
-        """Return how a create ended; take hold of the init where it succeeded."""
+    def created(self, call: Call, *, within: float | None = None, hangs: bool = False, waits: bool = True) -> Result:
+        """Return how a create ended; take hold of the init where it succeeded, and wait until it listens for start."""
         result = self._runtime.end(call, within=within, hangs=hangs)
         self._creation = result.outcome
         if result.outcome == "done":
             self.init = self._hold()
+            if waits and self._runtime.call.listens:
+                self._listens(self._runtime.filled(self._runtime.call.listens, id=self.id))
         return result
+
+    def _listens(self, end: str) -> None:
+        """Wait until a socket whose path has this end listens in the init's namespace, or the init has ended."""
+        for _ in ticks(Deadline(self._runtime.seconds)):
+            if not self.lives() or proc.listens(self._held().pid, end):
+                break
 
     def crash_create(self, seconds: float) -> bool:
         """Call create and kill it with its process group after this time; return False where it was done by then."""
@@ -177,24 +185,26 @@ class Container:
         recorder.ready()
         return recorder
 
-    def cycle(self) -> None:
+    def cycle(self, *, force: bool = False, waits: bool = True) -> None:
         """Create, start and delete it; its program must be one that records once and exits with 0."""
-        self.create().ok()
+        self.created(self.begin_create(), waits=waits).ok()
         self.start().ok()
         recorder = self.recorder()
         recorder.next("once", what="the program executed")
         if (status := self.ended()) != exited(0):
             raise Unmet("the program: exit 0", str(status))
         recorder.close()
-        if (said := self.becomes("stopped")) != "stopped":
+        if not force and (said := self.becomes("stopped")) != "stopped":
             raise Unmet("stopped", said)
-        self.delete().ok()
+        self.delete(force=force).ok()
         if self.creation is not None:
             self.creation.close()
 
     def executed(self) -> str:
         """Return ``executed`` where a program of the container came to report, ``not executed`` after a silence."""
+        began = time.monotonic()
         heard = self._runtime.waiter.wait((self.bundle.listener.fileno(),), Deadline(SILENCE_S))
+        self.waited_s += time.monotonic() - began
         return "executed" if heard else "not executed"
 
     def ended(self) -> Status:

@@ -119,21 +119,20 @@ def _rootfs(shelf: Shelf, known: Known) -> Rootfs:
     return Rootfs(path=shelf.tree(known.key), source=known.source, sha256=known.sha256, description=known.description)
 
 
-def probe_rootfs(*, cache: Cache, offline: bool = False, means: Means | None = None) -> Finding:
+def probe_rootfs(*, cache: Cache, offline: bool = False, means: Means | None = None) -> tuple[Finding, Rootfs | None]:
     """Return whether there is a root file system for containers, by providing the default one and running it."""
     means = means or Means()
     probe = f"rootfs fetch {DEFAULT}; bin/busybox true"
     try:
         found = provide(cache=cache, offline=offline, means=means)
     except SeatrialError as error:
-        return Finding(
-            fact=Fact.ROOTFS, present=False, probe=probe, detail=error.why or error.what, remedy=error.remedy
-        )
+        why = error.why or error.what
+        return Finding(fact=Fact.ROOTFS, present=False, probe=probe, detail=why, remedy=error.remedy), None
     done = means.run((str(found.path / "bin/busybox"), "true"), deadline_s=_PROBE_S, environment={})
     if not done.ok:
         remedy = "use a cache on a file system without noexec (--cache DIR)"
-        return Finding(fact=Fact.ROOTFS, present=False, probe=probe, detail=done.complaint, remedy=remedy)
-    return Finding(fact=Fact.ROOTFS, present=True, probe=probe, detail=found.description)
+        return Finding(fact=Fact.ROOTFS, present=False, probe=probe, detail=done.complaint, remedy=remedy), None
+    return Finding(fact=Fact.ROOTFS, present=True, probe=probe, detail=found.description), found
 
 
 # ---- how each kind is made -------------------------------------------------------------------------------------------

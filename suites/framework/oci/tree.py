@@ -1,0 +1,92 @@
+"""Root file systems for bundles, copied from the provided one and used again while nothing in them changes (layer 1).
+
+Making a tree's files costs more than most cases do. The kernel notes every change of a file's content, owner, mode,
+links or attributes as the time of the last status change, which nobody can set (inode(7)); so a tree whose files all
+have the times they had when it was made is as good as new.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+SPARE = 2
+"""Trees a worker keeps; more than two at once are rare."""
+APPLETS = frozenset(
+    """
+    awk basename cat chgrp chmod chown chroot cmp cp cut date dd df dirname echo env expr false find free grep
+    head hostname id ifconfig ionice ip kill ln ls md5sum mkdir mkfifo mknod mktemp mount mv nice nproc nsenter
+    od printf ps pwd readlink realpath renice rm rmdir sed seq setsid sh sha256sum sleep sort stat stty sync
+    tail tee test top touch tr true truncate tty umount uname uniq unshare usleep wc which xargs yes
+    """.split()  # noqa: SIM905
+)
+"""What scripts of cases call of busybox."""
+
+
+class Trees:
+    """The trees that one worker has made and keeps for its next test."""
+
+    def __init__(self, *, keep: int = SPARE) -> None:
+        """Keep at most so many."""
+        self._keep, self._spare, self._made = keep, list[tuple[Path, object]](), 0
+
+    def take(self, target: Path, *, source: str, payload: str, name: str) -> object:
+        """Put a tree at `target` with the program `payload` in it as `name`; return what it must look like again."""
+        while self._spare:
+            folder, seen = self._spare.pop()
+            if look(folder) == seen:  # again: what had a file open may have written to it
+                folder.rename(target)
+                return seen
+            shutil.rmtree(folder)
+        copy(source, str(target))
+        shutil.copyfile(payload, inside := target / name)
+        inside.chmod(0o755)
+        return look(target)
+
+    def give(self, folder: Path, seen: object, *, scratch: Path) -> None:
+        """Move a tree in which nothing has changed to a folder of the worker's own; leave any other where it is."""
+        if len(self._spare) == self._keep or look(folder) != seen:
+            return
+        self._made += 1
+        kept = scratch / f"tree{self._made}"
+        folder.rename(kept)
+        self._spare.append((kept, seen))
+
+
+def look(folder: Path) -> object:
+    """Return something that is equal as long as nothing in a tree has changed; of its top, whose and what it is."""
+    top = folder.lstat()
+    return (top.st_ino, top.st_mode, top.st_uid, top.st_gid), sorted(_entries(str(folder), ""))
+
+
+def _entries(folder: str, place: str) -> Iterator[tuple[str, int, int, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            stat = entry.stat(follow_symlinks=False)
+            name = f"{place}/{entry.name}"
+            yield name, stat.st_dev, stat.st_ino, stat.st_ctime_ns
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries(entry.path, name)
+
+
+def copy(source: str, target: str) -> None:
+    """Copy a tree, links as links, of those to busybox only what cases call.
+
+    In plain words of os(3): shutil.copytree copies times and attributes too, and takes ten times as long.
+    """
+    os.mkdir(target)  # noqa: PTH102
+    with os.scandir(source) as entries:
+        for entry in entries:
+            path = f"{target}/{entry.name}"
+            if entry.is_symlink():
+                link = os.readlink(entry.path)  # noqa: PTH115
+                if entry.name in APPLETS or not link.endswith("busybox"):
+                    os.symlink(link, path)  # noqa: PTH211
+            elif entry.is_dir():
+                copy(entry.path, path)
+            else:
+                shutil.copyfile(entry.path, path)
+                os.chmod(path, entry.stat().st_mode & 0o7777)  # noqa: PTH101
+    os.chmod(target, os.stat(source).st_mode & 0o7777)  # noqa: PTH101, PTH116

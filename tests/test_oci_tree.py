@@ -1,0 +1,156 @@
+"""A tree is used again only while nothing in it has changed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from suites.framework.oci.tree import Trees
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Return a provided root file system: a shell, links to it, a configuration file."""
+    root = tmp_path / "source"
+    for folder in ("bin", "etc", "proc"):
+        (root / folder).mkdir(parents=True)
+    (root / "bin/busybox").write_bytes(b"program")
+    (root / "bin/busybox").chmod(0o755)
+    for name in ("sh", "vi"):
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    return root
+
+
+def await_the_clock(place: Path) -> None:
+    """Return when the kernel gives later changes another time than earlier ones; it counts in ticks (inode(7))."""
+    (place / "clock").touch()
+    began = (place / "clock").stat().st_ctime_ns
+    while (place / "clock").stat().st_ctime_ns == began:
+        (place / "clock").touch()
+    (place / "clock").unlink()
+
+
+def used(trees: Trees, source: Path, place: Path, change: Callable[[Path], object]) -> int:
+    """Take a tree, change it, give it back; return the inode that a file of it has."""
+    place.mkdir(exist_ok=True)
+    seen = trees.take(place / "rootfs", source=str(source), payload=str(source / "bin/busybox"), name="payload")
+    inode = (place / "rootfs/bin/busybox").stat().st_ino
+    await_the_clock(place)
+    change(place / "rootfs")
+    trees.give(place / "rootfs", seen, scratch=place)
+    return inode
+
+
+def test_a_tree_is_a_copy_with_the_payload_and_the_links_that_cases_call(source: Path, tmp_path: Path) -> None:
+    """Files, modes and links are the source's; of busybox's names only those that scripts call are there."""
+    Trees().take(tmp_path / "rootfs", source=str(source), payload=str(source / "bin/busybox"), name="payload")
+    names = sorted(str(path.relative_to(tmp_path / "rootfs")) for path in (tmp_path / "rootfs").rglob("*"))
+    assert names == ["bin", "bin/busybox", "bin/sh", "etc", "etc/passwd", "payload", "proc"]
+    assert os.access(tmp_path / "rootfs/payload", os.X_OK)
+
+
+def test_an_unchanged_tree_is_used_again(source: Path, tmp_path: Path) -> None:
+    """What only was read, or had a socket in its top for a while, is the next test's tree."""
+
+    def bind(root: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(root / "channel"))
+        (root / "channel").unlink()
+        (root / "etc/passwd").read_bytes()
+
+    trees = Trees()
+    inodes = {used(trees, source, tmp_path / "t", bind) for _ in range(3)}
+    assert len(inodes) == 1
+
+
+def rewrite(root: Path) -> None:
+    """Change a program and hide it in its times."""
+    (root / "bin/busybox").write_bytes(b"another")
+    os.utime(root / "bin/busybox", ns=((root / "etc").stat().st_mtime_ns,) * 2)
+
+
+def relink(root: Path) -> None:
+    """Replace a link by an equal one."""
+    (root / "bin/sh").unlink()
+    (root / "bin/sh").symlink_to("busybox")
+
+
+def remake(root: Path) -> None:
+    """Replace a folder by an equal one."""
+    (root / "proc").rmdir()
+    (root / "proc").mkdir()
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "content": lambda root: (root / "etc/passwd").write_text("mallory:x:0:0::/:/bin/sh\n"),
+    "content, its times set back": rewrite,
+    "mode": lambda root: (root / "bin/busybox").chmod(0o700),
+    "mode of the top": lambda root: root.chmod(0o700),
+    "a new file": lambda root: (root / "etc/new").touch(),
+    "a new file in the top": lambda root: (root / "new").touch(),
+    "a file less": lambda root: (root / "etc/passwd").unlink(),
+    "a link replaced": relink,
+    "a folder replaced": remake,
+    "a hard link from outside": lambda root: os.link(root / "etc/passwd", root.parent / "linked"),
+    "an attribute": lambda root: os.setxattr(root / "etc/passwd", "user.mark", b"1"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_tree_is_not_used_again(source: Path, tmp_path: Path, change: Callable[[Path], object]) -> None:
+    """Any change of any file makes the next test's tree a new one; the changed one is left to its bundle."""
+    trees = Trees()
+    used(trees, source, tmp_path / "t", change)
+    assert (tmp_path / "t/rootfs").exists()
+    (tmp_path / "t/rootfs").rename(tmp_path / "kept")
+    place = tmp_path / "next"
+    place.mkdir()
+    trees.take(place / "rootfs", source=str(source), payload=str(source / "bin/busybox"), name="payload")
+    assert (place / "rootfs/etc/passwd").read_text() == (source / "etc/passwd").read_text()
+    assert (place / "rootfs/bin/busybox").read_bytes() == b"program"
+    assert (place / "rootfs/bin/busybox").stat().st_ino != (tmp_path / "kept/bin/busybox").stat().st_ino
+
+
+def test_what_is_written_after_the_test_is_seen_too(source: Path, tmp_path: Path) -> None:
+    """A file that somebody held open and wrote to between two tests is not passed on."""
+    trees, held, texts = Trees(), list[TextIO](), list[str]()
+    used(trees, source, tmp_path / "t", lambda root: held.append((root / "etc/passwd").open("a")))
+    with held[0] as file:
+        file.write("mallory\n")
+    used(trees, source, tmp_path / "t", lambda root: texts.append((root / "etc/passwd").read_text()))
+    assert texts == [(source / "etc/passwd").read_text()]
+    assert len(list((tmp_path / "t").iterdir())) == 1
+
+
+def test_a_tree_replaced_by_a_link_is_left_alone(source: Path, tmp_path: Path) -> None:
+    """A link that stands where the tree was is neither followed nor kept."""
+
+    def replace(root: Path) -> None:
+        root.rename(root.parent / "aside")
+        root.symlink_to(root.parent / "aside")
+
+    trees = Trees()
+    used(trees, source, tmp_path / "t", replace)
+    assert (tmp_path / "t/rootfs").is_symlink()
+    assert (tmp_path / "t/aside/bin/busybox").exists()
+
+
+def test_more_trees_than_are_kept_are_left_to_their_bundles(source: Path, tmp_path: Path) -> None:
+    """A worker keeps as many as it was told."""
+    trees = Trees(keep=1)
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+    program = str(source / "bin/busybox")
+    seen = [
+        trees.take(tmp_path / str(number) / "rootfs", source=str(source), payload=program, name="payload")
+        for number in range(2)
+    ]
+    for number in range(2):
+        trees.give(tmp_path / str(number) / "rootfs", seen[number], scratch=tmp_path)
+    assert [(tmp_path / str(number) / "rootfs").exists() for number in range(2)] == [False, True]
