@@ -30,7 +30,7 @@ def ids(folder: Path, *marked: pytest.MarkDecorator, here: str = "root-native", 
 
 def node(*cases: str, mode: Mode = Mode.PLAIN, tier: int = 1, wanted_target: Any = None, repetition: int = 1) -> Node:
     pairing = Pairing(target=wanted_target or target(), mode=mode, repetition=repetition)
-    return Node(cases=cases, requires=(), offers=(), tier=tier, parameter="", pairing=pairing)
+    return Node(cases=cases, requires=(), offers=(), tier=tier, weight=1, parameter="", pairing=pairing)
 
 
 def wanted(candidate: Node, folder: Path, identifier: str = "x", **selection: Any) -> bool:

@@ -19,6 +19,7 @@ MARKS = {
     "offered(*words)": "what the target's profile must offer; otherwise the case is not offered",
     "controls(*names)": "planned for these controls only",
     "tier(number)": "1 to 4; without it 1",
+    "weight(number)": "about how many times as long as most it takes; without it 1",
 }
 """Every mark with its meaning, for ``pytest --markers``."""
 
@@ -56,3 +57,8 @@ def controls(*names: str) -> MarkDecorator:
 def tier(number: int) -> MarkDecorator:
     """Put a test into a tier other than the first."""
     return pytest.mark.tier(number)
+
+
+def weight(number: int) -> MarkDecorator:
+    """Have a test count as so many when tests are spread over workers and shards."""
+    return pytest.mark.weight(number)

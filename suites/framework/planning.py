@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ class Node:
     requires: tuple[Fact, ...]
     offers: tuple[str, ...]
     tier: int
+    weight: int
     parameter: str
     pairing: Pairing | None
 
@@ -105,6 +106,7 @@ def node(item: pytest.Item, here: Environment) -> Node:
         requires=tuple(dict.fromkeys((*arguments(marks, "requires"), *_implied(pairing, here, item)))),
         offers=arguments(marks, "offered"),
         tier=max(arguments(marks, "tier"), default=1),
+        weight=max(arguments(marks, "weight"), default=1),
         parameter=parameter,
         pairing=pairing,
     )
@@ -146,7 +148,7 @@ def wanted(candidate: Node, context: Context, identifier: str) -> bool:
     return standby or not selection.nodes or bool({identifier, bare(identifier)} & set(selection.nodes))
 
 
-def share(weights: dict[str, int], parts: int) -> dict[str, int]:
+def share(weights: Mapping[str, int], parts: int) -> dict[str, int]:
     """Return which of `parts` (from 0) each group belongs to: the heaviest first, to the lightest part."""
     loads = [0] * parts
     shares = {}

@@ -123,7 +123,10 @@ class Worker:
     def _shares(self, items: list[pytest.Item]) -> dict[str, int]:
         """Return which worker of the whole (shard and worker together) runs each group."""
         _, shards = self._context.selection.shard
-        return planning.share(dict(Counter(map(self._group, items))), shards * self._context.workers)
+        weights = Counter[str]()
+        for item in items:
+            weights[self._group(item)] += item.stash[NODE].weight
+        return planning.share(weights, shards * self._context.workers)
 
     def _mine(self, item: pytest.Item, shares: dict[str, int]) -> bool:
         shard, _ = self._context.selection.shard

@@ -9,7 +9,7 @@ from signal import SIGCONT, SIGSTOP, SIGTERM
 import pytest
 
 from suites.catalog import Mode, Privilege
-from suites.framework.marks import case, modes, offered, within
+from suites.framework.marks import case, modes, offered, weight, within
 from suites.framework.process import exited
 from suites.framework.signals import name
 from suites.framework.targets.init import Init
@@ -131,6 +131,7 @@ def test_program_for_another_machine_is_recorded(init: Init, fixture_file: Calla
 
 
 @case("EX-07")
+@weight(60)
 def test_fastest_possible_child_is_never_missed(init: Init) -> None:
     """A child that exits at once, 200 times: always 0, never a hang (the CHLD may come before the init waits for it).
 

@@ -10,7 +10,7 @@ import pytest
 from suites.catalog import Mode, Privilege
 from suites.framework import proc, usage
 from suites.framework.facts import Fact
-from suites.framework.marks import case, controls, modes, offered, requires, tier, within
+from suites.framework.marks import case, controls, modes, offered, requires, tier, weight, within
 from suites.framework.process import exited
 from suites.framework.signals import names
 from suites.framework.targets.contained import ContainedInit
@@ -92,6 +92,7 @@ def test_orphan_of_an_entered_process_is_reaped(init: Init) -> None:
 
 
 @case("RP-03")
+@weight(40)
 @modes(Mode.DOCKER)
 @requires(Fact.DOCKER_EXEC)
 def test_orphan_of_docker_exec_is_reaped(contained: ContainedInit) -> None:
@@ -162,6 +163,7 @@ def test_storm_of_orphans_is_reaped(init: Init) -> None:
 
 
 @case("RP-06")
+@weight(15)
 def test_child_that_dies_together_with_an_orphan_is_not_missed(init: Init) -> None:
     """When the child and an orphan die at once, 50 times, the init ends with the child's code (signal(7): CHLD merges).
 

@@ -9,7 +9,7 @@ from signal import SIGHUP, SIGKILL, SIGTERM, SIGUSR1
 
 import pytest
 
-from suites.framework.marks import case, offered
+from suites.framework.marks import case, offered, weight
 from suites.framework.process import exited
 from suites.framework.signals import name, names
 from suites.framework.targets.init import Init
@@ -89,6 +89,7 @@ def test_file_is_watched_after_it_was_replaced(init: Init) -> None:
 
 
 @case("LR-04")
+@weight(7)
 @offered("reload")
 @pytest.mark.parametrize("what", ["chmod", "access"])
 def test_change_of_no_content_restarts_nothing(init: Init, what: str) -> None:
@@ -119,6 +120,7 @@ def _touch_lightly(path: Path, what: str) -> None:
 
 
 @case("LR-05")
+@weight(7)
 @offered("reload")
 def test_changes_during_a_restart_give_at_most_one_more(init: Init) -> None:
     """Three changes while the old child is still ending give one restart, or one more; the last child is of the last.
@@ -150,6 +152,7 @@ def test_changes_during_a_restart_give_at_most_one_more(init: Init) -> None:
 
 
 @case("LR-06")
+@weight(12)
 @offered("graceful", "reload")
 def test_child_that_ignores_term_is_killed_for_the_reload(init: Init) -> None:
     """A child that ignores the reload's TERM gets KILL after the graceful timeout, not before; then the next starts.

@@ -9,7 +9,7 @@ from signal import SIGTERM
 
 from suites.catalog import Privilege
 from suites.framework import usage
-from suites.framework.marks import case, within
+from suites.framework.marks import case, weight, within
 from suites.framework.process import exited
 from suites.framework.targets.init import Init
 
@@ -26,6 +26,7 @@ def _judged(init: Init, name: str, value: float) -> str:
 
 
 @case("RS-01", "RS-02")
+@weight(12)
 def test_idle_init_sleeps(init: Init) -> None:
     """With nothing to do the init sleeps: its wake-ups and CPU time are recorded, its threads and descriptors constant.
 
@@ -71,6 +72,7 @@ def test_memory_of_the_init_is_told(init: Init) -> None:
 
 
 @case("RS-04")
+@weight(15)
 def test_time_from_term_to_the_end_is_told(init: Init) -> None:
     """How long TERM to the end takes, as a ratio to the reference init in the same minute (median and p90). Recorded.
 
@@ -133,6 +135,7 @@ def test_fatal_error_of_the_init_leaves_a_line(init: Init) -> None:
 
 
 @case("RS-06")
+@weight(7)
 def test_time_of_a_start_is_told(init: Init) -> None:
     """How long a command takes from start to end below the init, as a ratio to the same without one. Recorded.
 

@@ -7,7 +7,7 @@ from signal import SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, 
 
 import pytest
 
-from suites.framework.marks import case, offered, tier
+from suites.framework.marks import case, offered, tier, weight
 from suites.framework.process import exited
 from suites.framework.signals import CATCHABLE, RTMAX, RTMIN, name, names
 from suites.framework.targets.init import Init
@@ -241,6 +241,7 @@ def test_ignored_signals_stay_ignored_in_the_child(init: Init) -> None:
 
 
 @case("SG-18")
+@weight(6)
 @pytest.mark.parametrize("idle", [0.1, 1.0, pytest.param(10.0, marks=tier(4))], ids=lambda idle: f"{idle:g}s")
 def test_init_answers_as_well_after_a_while(init: Init, idle: float) -> None:
     """A signal is still forwarded at once when the init has been idle for a while: it waits, it does not poll.

@@ -7,7 +7,7 @@ import statistics
 from typing import Any
 
 from suites.framework import sockets
-from suites.framework.marks import case, offered
+from suites.framework.marks import case, offered, weight
 from suites.framework.recorder import Recorder, State
 from suites.framework.sockets import ANSWERED, Clients
 from suites.framework.targets.init import Init
@@ -96,6 +96,7 @@ def test_changed_file_gives_a_new_child(init: Init) -> None:
 
 
 @case("ZD-02")
+@weight(7)
 @offered("sockets", "reload", "watch")
 def test_no_client_is_turned_away_by_a_restart(init: Init) -> None:
     """Four clients that connect in a loop across ten restarts are all answered: none refused, reset or forgotten.
@@ -117,6 +118,7 @@ def test_no_client_is_turned_away_by_a_restart(init: Init) -> None:
 
 
 @case("ZD-03")
+@weight(7)
 @offered("sockets", "reload", "watch")
 def test_gap_between_two_servers_is_short(init: Init) -> None:
     """From the last answer of the old child to the first of the new one it takes no longer than the target's limit.
@@ -180,6 +182,7 @@ def test_descriptors_have_the_same_numbers_after_a_restart(init: Init) -> None:
 
 
 @case("ZD-06")
+@weight(8)
 @offered("sockets", "reload", "watch")
 def test_ten_restarts_leave_no_socket_behind(init: Init) -> None:
     """After ten restarts the init holds as many descriptors as after the first, and as many sockets listen.

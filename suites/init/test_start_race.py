@@ -9,7 +9,7 @@ from collections import Counter
 from signal import SIGTERM
 
 from suites.catalog import Mode
-from suites.framework.marks import case, modes
+from suites.framework.marks import case, modes, weight
 from suites.framework.observation import Unmet
 from suites.framework.process import exited
 from suites.framework.targets.init import Init
@@ -25,6 +25,7 @@ ENDED, HEARD, LOST, ALONE, UNANSWERED = "ended", "forwarded", "lost", "child_lef
 
 
 @case("SG-17")
+@weight(20)
 @modes(Mode.PLAIN)
 def test_term_during_the_start_never_leaves_the_child_alive(init: Init) -> None:
     """TERM at any of 40 moments of the start, from the exec on, never ends the init alone: no child is left alive.
@@ -42,6 +43,7 @@ def test_term_during_the_start_never_leaves_the_child_alive(init: Init) -> None:
 
 
 @case("SG-17p")
+@weight(20)
 @modes(Mode.PID1)
 def test_loss_of_term_during_the_start_of_pid_1_is_recorded(init: Init) -> None:
     """How many of 40 TERM during the start of PID 1 are lost is recorded: the kernel drops them (pid_namespaces(7)).

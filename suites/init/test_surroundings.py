@@ -11,7 +11,7 @@ from signal import SIGUSR1
 from suites.catalog import Mode, Privilege
 from suites.framework import process, usage
 from suites.framework.bench import Bench
-from suites.framework.marks import case, modes, tier, within
+from suites.framework.marks import case, modes, tier, weight, within
 from suites.framework.process import exited
 from suites.framework.signals import names
 from suites.framework.targets.contained import ContainedInit
@@ -83,6 +83,7 @@ def test_idle_init_with_few_descriptors_stays(init: Init) -> None:
 
 
 @case("FA-03")
+@weight(40)
 @modes(Mode.DOCKER)
 def test_init_needs_no_privilege_in_a_container(contained: ContainedInit) -> None:
     """With a read-only root, no capability, no new privileges and as user 1000 the init works (docker run).
@@ -101,6 +102,7 @@ def test_init_needs_no_privilege_in_a_container(contained: ContainedInit) -> Non
 
 
 @case("FA-04")
+@weight(60)
 @modes(Mode.DOCKER)
 def test_init_works_in_a_foreign_pid_namespace(contained: ContainedInit) -> None:
     """In a container that shares the PID namespace of another the init is not PID 1, and works (docker run --pid).

@@ -11,7 +11,7 @@ from suites.catalog import Mode
 from suites.framework.bench import Bench
 from suites.framework.facts import Fact
 from suites.framework.launch import launch
-from suites.framework.marks import case, modes, requires
+from suites.framework.marks import case, modes, requires, weight
 from suites.framework.process import exited
 from suites.framework.signals import name, names
 from suites.framework.targets.contained import ContainedInit
@@ -306,6 +306,7 @@ def test_ctrl_backslash_ends_a_default_child_with_131(init: Init, terminal: Term
 
 
 @case("TT-13")
+@weight(25)
 @modes(Mode.DOCKER)
 def test_ctrl_c_ends_docker_run(contained: ContainedInit, terminal: Terminal) -> None:
     """Ctrl-C at the terminal of `docker run -it` ends a child with the default disposition, with 130 (128 + 2).

@@ -9,7 +9,7 @@ import pytest
 
 from suites.catalog import Mode
 from suites.framework import proc
-from suites.framework.marks import case, modes, offered
+from suites.framework.marks import case, modes, offered, weight
 from suites.framework.process import exited, killed
 from suites.framework.signals import name, names
 from suites.framework.targets.contained import ContainedInit
@@ -65,6 +65,7 @@ def test_term_reaches_the_child_at_once(init: Init) -> None:
 
 
 @case("TM-03")
+@weight(12)
 @offered("graceful")
 def test_child_that_ignores_term_is_killed_after_the_grace_period(init: Init) -> None:
     """A child that ignores TERM gets KILL after the graceful timeout, not before, and the init exits 137 (128 + 9).
@@ -113,6 +114,7 @@ def test_grace_period_of_0_kills_at_once(init: Init) -> None:
 
 
 @case("TM-05")
+@weight(10)
 @offered("graceful")
 @pytest.mark.parametrize("number", [SIGINT, SIGQUIT], ids=name)
 def test_int_and_quit_escalate_as_term_does(init: Init, number: int) -> None:
@@ -300,6 +302,7 @@ def test_second_term_does_no_harm(init: Init) -> None:
 
 
 @case("TM-14")
+@weight(20)
 @modes(Mode.DOCKER)
 def test_docker_stop_ends_a_default_child_at_once(contained: ContainedInit) -> None:
     """`docker stop --time 10` of a child with the default disposition gives 143, so it ended before the ten seconds.
@@ -319,6 +322,7 @@ def test_docker_stop_ends_a_default_child_at_once(contained: ContainedInit) -> N
 
 
 @case("TM-15")
+@weight(60)
 @modes(Mode.DOCKER)
 def test_docker_stop_kills_a_child_that_ignores_term_after_the_timeout(contained: ContainedInit) -> None:
     """`docker stop --time 3` of a child that ignores TERM gives 137 after three seconds, not before.

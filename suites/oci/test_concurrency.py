@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from suites.framework.marks import case, offered, tier
+from suites.framework.marks import case, offered, tier, weight
 from suites.framework.oci.container import NO_STATE, SILENCE_S, Container
 from suites.framework.oci.result import Result
 from suites.framework.oci.runtime import Runtime
@@ -29,6 +29,7 @@ LEAST_S = 2.0
 
 
 @case("K08")
+@weight(8)
 def test_one_of_parallel_creates_wins(runtime: Runtime) -> None:
     """Of 8 parallel creates of one id exactly one succeeds, and the others change nothing (runtime.md#create).
 
@@ -128,6 +129,7 @@ def in_words(results: Iterable[Result]) -> str:
 
 
 @case("K09")
+@weight(8)
 def test_parallel_containers_do_not_meet(runtime: Runtime) -> None:
     """8 containers that are created, started, killed and deleted in parallel do not disturb each other (runtime.md).
 
@@ -200,6 +202,7 @@ def started_by_many(runtime: Runtime, container: Container, *, within: float) ->
 
 
 @case("K11")
+@weight(6)
 def test_start_right_after_create(runtime: Runtime) -> None:
     """A start right after create starts the program, 20 times of 20 (runtime.md#start).
 
@@ -212,7 +215,7 @@ def test_start_right_after_create(runtime: Runtime) -> None:
     container = runtime.container()
     container.spec["process"]["args"] = container.bundle.once(0)
     for _ in range(LIFECYCLES):
-        container.cycle()
+        container.cycle(force=bool(runtime.call.force), waits=False)
 
 
 @case("K12")

@@ -18,7 +18,7 @@ import pytest
 
 from suites.catalog import Privilege
 from suites.framework import mounting
-from suites.framework.marks import case, offered, tier, within
+from suites.framework.marks import case, offered, tier, weight, within
 from suites.framework.oci import cgroup, config, place, volume
 from suites.framework.oci.container import NO_STATE, Container
 from suites.framework.oci.runtime import Runtime
@@ -38,6 +38,7 @@ NOT_A_STATE = {
 
 
 @case("K01")
+@weight(8)
 @offered("force")
 def test_killed_create_can_be_cleaned_up(runtime: Runtime) -> None:
     """After a create that was killed at any point, a forced delete leaves no process and the id is free (runc#4757).

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from suites.framework.marks import case, tier
+from suites.framework.marks import case, tier, weight
 from suites.framework.observation import Unmet
 from suites.framework.oci import state
 from suites.framework.oci.container import NO_STATE, Container
@@ -206,6 +206,7 @@ def test_failing_poststop_hook_does_not_stop_delete(runtime: Runtime) -> None:
 
 
 @case("H09")
+@weight(5)
 @tier(2)
 def test_hook_that_exceeds_its_timeout_fails_create(runtime: Runtime) -> None:
     """A hook that is not done within its timeout is killed, and create fails (config.md#hooks, "timeout").

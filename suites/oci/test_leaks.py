@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from suites.framework.marks import case, tier
+from suites.framework.marks import case, tier, weight
 from suites.framework.oci import config, place
 from suites.framework.oci.container import Container
 from suites.framework.oci.inventory import Inventory
@@ -28,6 +28,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @case("L01")
+@weight(6)
 def test_lifecycles_leave_nothing(runtime: Runtime) -> None:
     """After 20 lifecycles there are no more mounts, cgroups, processes, files and descriptors (runtime.md#delete).
 

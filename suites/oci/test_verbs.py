@@ -11,7 +11,7 @@ import pytest
 
 from suites.catalog import Privilege
 from suites.framework.facts import Fact
-from suites.framework.marks import case, offered, requires, tier, within
+from suites.framework.marks import case, offered, requires, tier, weight, within
 from suites.framework.observation import Unmet
 from suites.framework.oci import cgroup
 from suites.framework.oci.container import NO_STATE, SILENCE_S, Container
@@ -273,6 +273,7 @@ def test_events_tell_the_statistics(runtime: Runtime, container: Container) -> N
 
 
 @case("J07")
+@weight(4)
 @tier(2)
 @offered("run")
 def test_run_exits_as_its_program_does(runtime: Runtime, container: Container) -> None:
@@ -355,7 +356,8 @@ def _row(runtime: Runtime, container: Container) -> str:
     rows = [line.split() for line in lines if line.split()[:1] == [container.id]]
     if len(rows) != 1 or container.init is None:
         return "several rows" if rows else "no row"
-    status = next((word for word in rows[0] if word in ("created", "running", "stopped")), "of no status")
+    words = [word.lower() for word in rows[0]]  # youki begins them with a capital: it is a table for people
+    status = next((word for word in words if word in ("created", "running", "stopped")), "of no status")
     return f"{status} {'with its pid' if str(container.init.pid) in rows[0] else 'without its pid'}"
 
 
