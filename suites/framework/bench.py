@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from suites.catalog import Environment, Place
 from suites.framework import leaks, proc
 from suites.framework.leaks import Leak
-from suites.framework.model import Context, Evidence
+from suites.framework.model import Context, Evidence, Target
 
 EVIDENCE = "evidence"
 """Folder below a worker's scratch that the launcher keeps with the run."""
@@ -48,6 +48,11 @@ class Launch(Protocol):
     def cost(self) -> tuple[float, float, int]:
         """Return seconds from spawn to reaping, CPU seconds, peak memory in bytes."""
         ...
+
+
+def slowness(target: Target) -> int:
+    """Return how much longer a target may take where it runs under strace, rr or valgrind."""
+    return 10 if target.wrap else 1
 
 
 class Bench:
@@ -95,6 +100,15 @@ class Bench:
         folder = Path(self.context.paths.scratch) / EVIDENCE / re.sub(r"[^\w.+:-]+", "_", self.node)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def wrapping(self, target: Target) -> list[str]:
+        """Return the words of ``--wrap``, which stand in front of a target."""
+        self.wrappers.update(Path(word).name for word in target.wrap[:1])
+        return [word.replace("{evidence}", str(self.evidence)) for word in target.wrap]
+
+    def patience(self, target: Target) -> float:
+        """Return the seconds that a target may take for what it does at once; more where it is wrapped."""
+        return self.context.limits.deadline_s * slowness(target)
 
     def make_folder(self) -> Path:
         """Return this test's own folder, which must be empty again in the end."""

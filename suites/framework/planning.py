@@ -72,8 +72,12 @@ def pairings(marks: Sequence[pytest.Mark], context: Context, here: Environment, 
 
 def concerned(target: Target, cases: Sequence[str]) -> bool:
     """Return whether a target is tried with a test of these cases; each of hundreds of mutants has a case or two."""
-    named = {*cases, *(f"{target.kind}:{case}" for case in cases)}
-    return not (target.only and cases) or bool(named & set(target.only))
+    return not (target.only and cases) or bool(named(target.kind, cases) & set(target.only))
+
+
+def named(kind: Kind, cases: Iterable[str]) -> frozenset[str]:
+    """Return every way to write these cases: ``ID`` and ``KIND:ID``."""
+    return frozenset(name for case in cases for name in (case, f"{kind}:{case}"))
 
 
 def possible(mode: Mode, here: Environment) -> bool:
@@ -141,7 +145,7 @@ def wanted(candidate: Node, context: Context, identifier: str) -> bool:
         return not candidate.cases  # a case for which no target and mode make sense here
     if candidate.tier > selection.tier:
         return False
-    ids = {*candidate.cases, *(f"{candidate.pairing.target.kind}:{case}" for case in candidate.cases)}
+    ids = named(candidate.pairing.target.kind, candidate.cases)
     if any(only and not ids & set(only) for only in (selection.cases, candidate.pairing.target.only)):
         return False
     standby = candidate.pairing.target.role is Role.STANDBY

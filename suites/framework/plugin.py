@@ -249,7 +249,7 @@ class Worker:
         target = pairing.target
         deviation = match(
             target.profile.deviation,
-            cases=(*node.cases, *(f"{target.kind}:{case}" for case in node.cases)),
+            cases=planning.named(target.kind, node.cases),
             environment=self._here.name,
             mode=pairing.mode,
             parameter=node.parameter,

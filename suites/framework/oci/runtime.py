@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from suites.catalog import Privilege
-from suites.framework.bench import Bench
+from suites.framework.bench import Bench, slowness
 from suites.framework.leaks import Leak, Owner
 from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
@@ -25,8 +25,6 @@ GRACE_S = 1.0
 """What processes that a call has left get to end by themselves, when a test is over."""
 SLACK_S = 2.0
 """What a call may take beyond its runtime's own longest wait."""
-WRAPPED = 10
-"""How much longer a target may take under strace, rr or valgrind."""
 _SHOWN = 4096
 _FILES = 5
 """Of what is left in the state roots: the first ones are named."""
@@ -41,7 +39,7 @@ class Runtime:
         """Bind a target to a test's bench."""
         self.bench, self.target, self.call = bench, target, target.call.oci
         self.waiter = Waiter()
-        self.seconds = bench.context.limits.deadline_s * (WRAPPED if target.wrap else 1)
+        self.seconds = bench.patience(target)
         self.containers: list[Container] = []
         self._calls: list[Call] = []
         self._results: list[Result] = []
@@ -83,10 +81,12 @@ class Runtime:
 
     def words(self, verb: str, *words: str, values: Mapping[str, str] | None = None) -> list[str]:
         """Return the words of one call with the values of the profile's placeholders filled in."""
-        wrap = [word.replace("{evidence}", str(self.bench.evidence)) for word in self.target.wrap]
-        self.bench.wrappers.update(Path(word).name for word in self.target.wrap[:1])
         call = (*self.call.options, *([verb] if verb else []), *words)
-        return [*wrap, *self.bench.words(self.target.argv), *(self.filled(word, **(values or {})) for word in call)]
+        return [
+            *self.bench.wrapping(self.target),
+            *self.bench.words(self.target.argv),
+            *(self.filled(word, **(values or {})) for word in call),
+        ]
 
     def begin(
         self,
@@ -136,7 +136,7 @@ class Runtime:
     @property
     def deadline_s(self) -> float:
         """Return the seconds that one call may take."""
-        return (self.call.handshake_s + SLACK_S) * (WRAPPED if self.target.wrap else 1)
+        return (self.call.handshake_s + SLACK_S) * slowness(self.target)
 
     @property
     def environment(self) -> dict[str, str]:

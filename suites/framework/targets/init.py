@@ -12,9 +12,6 @@ from suites.framework.targets.profile import BINARY, load
 from suites.framework.targets.run import CHANNEL, Run
 from suites.framework.terminal import Terminal
 
-WRAPPED = 10
-"""How much longer a target may take under strace, rr or valgrind."""
-
 
 class Init:
     """A container init in one mode, ready to be started as often as a test likes."""
@@ -23,7 +20,7 @@ class Init:
         """Bind a target to a test's bench."""
         self.bench, self.target, self.mode = bench, target, mode
         self.call = target.call.init
-        self.seconds = bench.context.limits.deadline_s * (WRAPPED if target.wrap else 1)
+        self.seconds = bench.patience(target)
 
     @staticmethod
     def offers(target: Target, mode: Mode) -> frozenset[str]:

@@ -107,11 +107,9 @@ class Run:
             options += ["--ignore", ",".join(map(str, ignore))]
         options += self._limits
         given = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
-        wrap = [word.replace("{evidence}", str(self._bench.evidence)) for word in target.wrap]
-        self._bench.wrappers.update(Path(word).name for word in target.wrap[:1])
         try:
             return launch(
-                [*wrap, *words],
+                [*self._bench.wrapping(target), *words],
                 payload=self._bench.payload,
                 options=options,
                 environment={**self._bench.environment, **target.environment, **given},
