@@ -36,18 +36,6 @@ class Maker:
         (folder / "link").symlink_to("deep/program")
 
 
-@pytest.fixture
-def said() -> list[str]:
-    """Return what the cache told the user."""
-    return []
-
-
-@pytest.fixture
-def cache(tmp_path: Path, said: list[str]) -> Cache:
-    """Return an empty cache."""
-    return Cache(tmp_path / "cache", say=said.append)
-
-
 @pytest.mark.parametrize(
     ("environ", "uid", "expected"),
     [

@@ -34,18 +34,6 @@ SHA256 = hashlib.sha256(archives.GOOD).hexdigest()
 
 
 @pytest.fixture
-def said() -> list[str]:
-    """Return what the cache told the user."""
-    return []
-
-
-@pytest.fixture
-def cache(tmp_path: Path, said: list[str]) -> Cache:
-    """Return an empty cache."""
-    return Cache(tmp_path / "cache", say=said.append)
-
-
-@pytest.fixture
 def archive(tmp_path: Path) -> Path:
     """Return a good archive."""
     path = tmp_path / "tree.tar"

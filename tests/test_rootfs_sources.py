@@ -33,18 +33,6 @@ STATIC = BUSYBOX is not None and not busybox.not_static(Path(BUSYBOX))
 HAVE_BUSYBOX = pytest.mark.skipif(not STATIC, reason="no static busybox: install busybox-static")
 
 
-@pytest.fixture
-def said() -> list[str]:
-    """Return what the cache told the user."""
-    return []
-
-
-@pytest.fixture
-def cache(tmp_path: Path, said: list[str]) -> Cache:
-    """Return an empty cache."""
-    return Cache(tmp_path / "cache", say=said.append)
-
-
 # ---- words
 
 

@@ -12,7 +12,7 @@ from signal import SIGKILL
 from suites.framework import process
 from suites.framework.model import Reason
 from suites.framework.observation import Unmet
-from suites.framework.process import Child, Status, exited
+from suites.framework.process import Status, exited
 from suites.framework.waiting import Capture, Deadline, Waiter
 
 KEPT = 1 << 20
@@ -68,7 +68,7 @@ class Call:
     ) -> None:
         """Spawn it with stdin, stdout and stderr of its own where `fds` (its number: ours) does not say otherwise."""
         self.verb, self._waiter = verb, waiter
-        self.began, self.ended = time.monotonic(), 0.0
+        self.began = time.monotonic()
         given = [null := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
         self.streams: dict[str, Capture] = {}
         layout = {0: null}
@@ -78,9 +78,9 @@ class Call:
                 given.append(layout[number])
                 self.streams[title] = waiter.add(Capture(reading, title=f"{verb}: {title}", limit=KEPT))
         try:
-            self.child: Child = process.spawn(words, environment=environment, fds=layout | dict(fds))
+            self.child = process.spawn(words, environment=environment, fds=layout | dict(fds))
         except OSError as error:
-            self.close()
+            self._read_no_further()
             raise Unmet(f"{verb} executed", os.strerror(error.errno or 0)) from error
         finally:
             for fd in given:
@@ -99,7 +99,6 @@ class Call:
         """Return how it ended, having killed it when `seconds` are over."""
         status = self.child.wait(Deadline(seconds), self._waiter)
         self.child.kill()
-        self.ended = time.monotonic()
         return Result(
             verb=self.verb,
             status=status,
@@ -117,8 +116,10 @@ class Call:
 
     def close(self) -> None:
         """Kill it if it lives and read no further; safe to repeat."""
-        if hasattr(self, "child"):
-            self.child.kill()
+        self.child.kill()
+        self._read_no_further()
+
+    def _read_no_further(self) -> None:
         for capture in self.streams.values():
             if capture.fd >= 0:
                 capture.drain()
