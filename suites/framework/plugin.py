@@ -175,8 +175,7 @@ class Worker:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Write ``started`` and ``ended`` around a node."""
-        node = item.stash[NODE]
-        self._current = Progress()
+        node, self._current = item.stash[NODE], Progress()
         if self._stands_by(item):
             self._current.idle = node.key not in self._failed
             if not self._current.idle:
