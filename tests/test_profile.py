@@ -142,6 +142,20 @@ def test_two_deviations_of_one_case_with_different_scopes_are_fine(tmp_path: Pat
     assert len(profile.deviation) == 2
 
 
+def test_a_deviation_of_several_cases_is_one_of_each(tmp_path: Path) -> None:
+    """A list of cases stands for one entry each, alike in all else; a case is not named twice in one scope."""
+    several = DEVIATION.replace('"A"', '["A", "init:B"]') + 'mode = "pid1"\n'
+    one, other = load(written(tmp_path, several)).deviation
+    assert ("A", "init:B") == (one.case, other.case)
+    assert one == dataclasses.replace(other, case="A")
+    for wrong, said in {
+        several * 2: "two entries for A",
+        several + DEVIATION.replace('"A"', "[]"): r"\[1\]\.case: empty",
+    }.items():
+        with pytest.raises(UsageError, match=said):
+            load(written(tmp_path, wrong))
+
+
 @pytest.mark.parametrize("content", [None, b"title = '\xff'"])
 def test_an_unreadable_profile_is_refused(tmp_path: Path, content: bytes | None) -> None:
     """No file, or bytes that are not UTF-8."""

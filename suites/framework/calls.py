@@ -78,6 +78,9 @@ class OciCall:
     """A log file of its own, shown with a failure."""
     handshake_s: float = 10.0
     """The longest that one of its own calls may wait for the other side before it gives up, in seconds."""
+    listens: str = ""
+    """End of the path of the socket at which the init of a created container waits for start, where create returns
+    before: cases wait for it then, so that this race is the failure of K11 alone, which does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

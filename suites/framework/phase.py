@@ -49,6 +49,8 @@ class Site:
 
     run: RunDirectory
     scratch: Path
+    work: Path
+    """Of the workers, each of which has a folder in it."""
     limits: Limits
     promises: tuple[Fact, ...]
     around: Surroundings
@@ -114,7 +116,7 @@ class Phase:
     def _start_all(self, hands: Crew) -> None:
         def heir(name: str, nodes: tuple[str, ...]) -> None:
             rest = replace(self.selection, nodes=nodes, expression="", shard=(1, 1))
-            self._start(hands, name, self._context(1, 1, rest, work=name))
+            self._start(hands, name, self._context(1, 1, rest, work=name.replace(f"{self.name}.", self.name[0])))
 
         hands.heir = heir
         for number in range(1, self.workers + 1):
@@ -173,7 +175,7 @@ class Phase:
 
     def _place(self, name: str) -> Path:
         """Make a worker's private folder."""
-        place = self.site.scratch / "work" / name
+        place = self.site.work / name
         place.mkdir(parents=True, exist_ok=True)
         if self.site.around.owner:
             os.chown(place, *self.site.around.owner)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 PROC = Path("/proc")
 PF_EXITING = 0x4
+SO_ACCEPTCON = 1 << 16
+"""Flag of a socket that listens (<linux/net.h>)."""
 GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -77,6 +79,15 @@ def descendants(pid: int) -> tuple[int, ...]:
     for child in children(pid):
         found += (child, *descendants(child))
     return tuple(found)
+
+
+def listens(pid: int, end: str) -> bool:
+    """Return whether a Unix socket with this end of its path listens in a process's network namespace (proc_net(5))."""
+    try:
+        rows = Path(f"/proc/{pid}/net/unix").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    return any(row.endswith(end) and int(row.split()[3], 16) & SO_ACCEPTCON for row in rows[1:])
 
 
 def state(pid: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import sys
 import tempfile
@@ -48,6 +49,8 @@ class Session:
         """Host findings, for a reader of a refusal."""
         self.folder = run.environment(here.name)
         self.scratch = Path(tempfile.gettempdir()) / f"seatrial-{run.path.name}-{here.name}"
+        self.work = Path(tempfile.gettempdir()) / f"seatrial-{secrets.token_hex(4)}"
+        """Of the workers: short, as the path of a socket has 107 bytes (unix(7)), and a target needs most of them."""
 
     def execute(self, found: Subjects) -> None:
         """Run preflight and tests; CannotRunError where this environment cannot run, KeyboardInterrupt after Ctrl-C."""
@@ -71,9 +74,9 @@ class Session:
             keeper = Keeper.start(self.folder / "journal.jsonl")
             stack.callback(keeper.finish)
             keeper.record(derive=str(self.run.path))
-            keeper.record(scratch=str(self.scratch))
-            cleanup.make_scratch(self.scratch)
-            self.scratch.chmod(0o755)
+            for folder in (self.scratch, self.work):
+                keeper.record(scratch=str(folder))
+                cleanup.make_scratch(folder).chmod(0o755)
             if not self.options.keep:
                 stack.callback(self._clean)
             self._say(f"{self.here.name}: preparing")
@@ -91,6 +94,7 @@ class Session:
             run=self.run.path.name,
             folder=self.folder,
             scratch=self.scratch,
+            work=self.work,
             limits=self.limits,
             keeper=keeper,
         )
@@ -103,6 +107,7 @@ class Session:
         return Site(
             run=self.run,
             scratch=self.scratch,
+            work=self.work,
             limits=self.limits,
             promises=self.options.promises,
             around=around,
@@ -118,8 +123,9 @@ class Session:
         self.stream.flush()
 
     def _clean(self) -> None:
-        if problem := cleanup.remove_scratch(self.scratch):
-            self._say(f"warning: {problem}")
+        for folder in (self.work, self.scratch):
+            if problem := cleanup.remove_scratch(folder):
+                self._say(f"warning: {problem}")
 
     def _introduce(self, events: EventLog, found: Subjects, around: Surroundings) -> None:
         """Note the targets, for readers who have only the events."""
@@ -199,5 +205,5 @@ class Session:
 
     def _keep_evidence(self) -> None:
         """Copy what wrappers wrote about nodes to the run's artefacts."""
-        for folder in sorted(self.scratch.glob(f"work/*/{EVIDENCE}/*")):
+        for folder in sorted(self.work.glob(f"*/{EVIDENCE}/*")):
             shutil.copytree(folder, self.folder / "artefacts" / folder.name, dirs_exist_ok=True, symlinks=True)

@@ -56,12 +56,13 @@ class Builder:
         run: str,
         folder: Path,
         scratch: Path,
+        work: Path,
         limits: Limits,
         keeper: Keeper,
     ) -> None:
         """Take the session's names and places; nothing is made before `build`."""
         self.options, self.here, self.run, self.limits, self.keeper = options, here, run, limits, keeper
-        self.folder, self.scratch = folder, scratch
+        self.folder, self.scratch, self.work = folder, scratch, work
         self.seen: tuple[Finding, ...] = ()
         """Host findings so far, for a reader of a refusal."""
 
@@ -162,7 +163,7 @@ class Builder:
         self._containers(stack, engine)
         readable = {str(self.scratch), *found.folders}
         mounts = [Mount(path=path) for path in sorted(readable)]
-        mounts += [Mount(path=str(self.scratch / "work"), writable=True), Mount(path=str(self.folder), writable=True)]
+        mounts += [Mount(path=str(self.work), writable=True), Mount(path=str(self.folder), writable=True)]
         driver = ContainerDriver(
             self.here.privilege, engine=engine, image=image, run=self.run, limits=self.limits, mounts=mounts
         )

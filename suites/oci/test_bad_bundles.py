@@ -18,9 +18,17 @@ from suites.framework.oci.traces import NOTHING, Traces
 FAR_VERSION = "99.0.0"
 
 
-def _refused_without_a_trace(runtime: Runtime, container: Container, create: Callable[[], Result]) -> None:
-    """See a create refused and nothing left of it, then the same id serve a proper container."""
+def _refused_without_a_trace(
+    runtime: Runtime,
+    container: Container,
+    create: Callable[[], Result],
+    *,
+    undone: Callable[[Container], str] | None = None,
+) -> None:
+    """See a create refused (one that may succeed: `undone`) and nothing left; then the same id serves a container."""
     traces, outcome = Traces(runtime, container), create().outcome
+    if outcome == "done" and undone is not None:
+        outcome = undone(container)
     assert f"refused, {NOTHING} left" == ("done" if outcome == "done" else f"{outcome}, {traces.found()} left")
     container.running()
 
@@ -203,8 +211,9 @@ def test_failed_create_leaves_nothing(runtime: Runtime, what: str) -> None:
     """A create that fails late leaves no id, process, state file, mount or cgroup (runtime.md#runtimeErrors).
 
     Why: "as if the operation were never attempted"; what is left makes the next attempt fail for another reason.
+    A missing program may be for start to notice (B25): where create succeeds, delete leaves nothing.
     By hand:
-        # a bind mount whose source is missing
+        # a bind mount whose source is missing; "args": ["/nonexistent"]
         $RUNTIME create --bundle BUNDLE ID; echo $?    # not 0
         $RUNTIME state ID; ls ROOT    # an error, and nothing
     """
@@ -214,4 +223,15 @@ def test_failed_create_leaves_nothing(runtime: Runtime, what: str) -> None:
         spec["mounts"] = [*spec["mounts"], config.bind("/nonexistent/source", "/mnt")]
     else:
         spec["process"] = {**spec["process"], "args": ["/nonexistent"]}
-    _refused_without_a_trace(runtime, container, lambda: _create_of(container, spec))
+    _refused_without_a_trace(
+        runtime, container, lambda: _create_of(container, spec), undone=_given_up if what == "program" else None
+    )
+
+
+def _given_up(container: Container) -> str:
+    """End a container that was created and not started, and delete it; return ``refused`` as if it had never been."""
+    container.kill("KILL").ok()
+    container.ended()
+    assert "stopped" == container.becomes("stopped")
+    container.delete().ok()
+    return "refused"

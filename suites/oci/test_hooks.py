@@ -148,7 +148,8 @@ def test_failing_start_container_hook_fails_start(runtime: Runtime) -> None:
 def test_failing_prestart_hook_fails_create(runtime: Runtime) -> None:
     """A prestart hook that fails makes create fail, and nothing of the container is left (runtime.md#lifecycle).
 
-    Why: deprecated, but it is the hook that most tools still write.
+    Why: deprecated, but it is the hook that most tools still write. Where config.md's summary still says "after the
+    start operation is called", its text and runtime.md say create.
     By hand:
         # hooks.prestart: [{"path": "/bin/false"}]
         $RUNTIME create --bundle BUNDLE ID; echo $?; $RUNTIME state ID

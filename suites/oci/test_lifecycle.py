@@ -87,12 +87,13 @@ def test_id_is_free_again_after_delete(runtime: Runtime) -> None:
 
     Why: an engine that restarts a container keeps its name.
     By hand:
-        $RUNTIME delete ID
+        $RUNTIME kill ID KILL; $RUNTIME delete ID
         $RUNTIME create --bundle BUNDLE ID; $RUNTIME start ID; $RUNTIME state ID
         # "running"
     """
     container = runtime.container()
-    _run_to_the_end(container)
+    container.running()
+    container.stop()
     container.delete().ok()
     container.running()
     assert "running" == container.status()

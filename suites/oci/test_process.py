@@ -231,7 +231,8 @@ def test_process_leads_a_session(runtime: Runtime) -> None:
     """
     state = runtime.container().running().state()
     words = {state.pid: "its own"}
-    assert ("its own", "its own") == (words.get(state.sid, "another"), words.get(state.pgid, "another"))
+    seen = f"session: {words.get(state.sid, 'another')}, group: {words.get(state.pgid, 'another')}"
+    assert "session: its own, group: its own" == seen
 
 
 @case("D29")

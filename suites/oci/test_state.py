@@ -31,10 +31,9 @@ def test_state_follows_the_schema(runtime: Runtime) -> None:
     container.create().ok()
     assert [] == _faults(container, "created")
     container.start().ok()
-    recorder = container.recorder()
-    recorder.ready()
+    container.recorder().ready()
     assert [] == _faults(container, "running")
-    _end(container, recorder)
+    container.stop()
     assert [] == _faults(container, "stopped")
 
 
@@ -44,13 +43,6 @@ def _faults(container: Container, status: str) -> list[str]:
     faults = state.faults(found, identifier=container.id, bundle=str(container.bundle.path))
     wrong = [] if found.get("status") == status else [f"not {status}"]
     return [f"{status}: {fault}" for fault in (*faults, *wrong)]
-
-
-def _end(container: Container, recorder: Recorder) -> None:
-    """Have the program exit, and see the container stopped."""
-    recorder.tell("exit 0")
-    container.ended()
-    assert "stopped" == container.becomes("stopped")
 
 
 @case("C02")
@@ -138,10 +130,9 @@ def test_state_prints_one_document_and_nothing_else(runtime: Runtime) -> None:
     container.create().ok()
     seen = [_printed(container)]
     container.start().ok()
-    recorder = container.recorder()
-    recorder.ready()
+    container.recorder().ready()
     seen.append(_printed(container))
-    _end(container, recorder)
+    container.stop()
     seen.append(_printed(container))
     assert ["one document, no noise"] * 3 == seen
 
@@ -167,7 +158,8 @@ def test_stopped_container_has_no_pid(runtime: Runtime) -> None:
         # "stopped", without a pid or with 0
     """
     container = runtime.container()
-    _end(container, container.running())
+    container.running()
+    container.stop()
     pid: Any = container.state().get("pid", 0)
     assert "absent or 0" == ("absent or 0" if pid == 0 and pid is not False else "another pid")
 

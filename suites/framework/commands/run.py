@@ -88,12 +88,11 @@ def show(derived: Derived, here: Environment) -> ExitCode:
 
 
 def howto(result: Result) -> str:
-    """Return how to see a case by hand."""
-    known = _known()
-    lines = [known[result.kind, case].by_hand for case in result.cases if (result.kind, case) in known]
-    return lines[0] if lines else ""
+    """Return how to see by hand what this test saw: a case may have several tests."""
+    known = _known().get(result.node.partition("[")[0])
+    return known.by_hand if known else ""
 
 
 @cache
-def _known() -> dict[tuple[str, str], case_list.Case]:
-    return {(case.kind.value, case.id): case for case in case_list.load(CHECKOUT)}
+def _known() -> dict[str, case_list.Case]:
+    return {case.node: case for case in case_list.load(CHECKOUT)}

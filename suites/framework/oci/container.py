@@ -18,7 +18,7 @@ from suites.framework.oci import cgroup, config, state
 from suites.framework.oci.bundle import Bundle
 from suites.framework.oci.result import Call, Result
 from suites.framework.oci.spec import Spec
-from suites.framework.process import Child, Status, exited
+from suites.framework.process import Child, Status, exited, killed
 from suites.framework.recorder import Recorder
 from suites.framework.waiting import Deadline, ticks
 
@@ -199,6 +199,14 @@ class Container:
         self.delete(force=force).ok()
         if self.creation is not None:
             self.creation.close()
+
+    def stop(self) -> None:
+        """Kill it as an engine does, and see it end and be stopped: whether an end by itself is noticed is A03's."""
+        self.kill("KILL").ok()
+        if (status := self.ended()) != killed(SIGKILL):
+            raise Unmet("the program: killed by KILL", f"the program: {status}")
+        if (said := self.becomes("stopped")) != "stopped":
+            raise Unmet("stopped", said)
 
     def executed(self) -> str:
         """Return ``executed`` where a program of the container came to report, ``not executed`` after a silence."""

@@ -8,7 +8,7 @@ import tomllib
 import types
 import typing
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, Union
@@ -52,7 +52,7 @@ def load(path: Path) -> Profile:
             raise DecodeError(wrong)
     except DecodeError as error:
         raise UsageError(f"profile {path}", why=_readable(str(error)), remedy="correct the file") from None
-    return dataclasses.replace(profile, name=path.stem)
+    return dataclasses.replace(profile, name=path.stem, deviation=tuple(_each(profile.deviation)))
 
 
 def overlay(call: Call, variant: Variant) -> Call:
@@ -143,8 +143,20 @@ def _table(wanted: type, value: dict[str, Any], at: str) -> dict[str, Any]:
         key = f"{at}.{unknown[0]}".lstrip(".")
         raise DecodeError(f"{key}: unknown key{suggestion(unknown[0], fields)}; allowed are {', '.join(fields)}")
     if wanted is Deviation:
-        value = {key: [item] if key in _SCOPES and isinstance(item, str) else item for key, item in value.items()}
+        value = {key: _listed(key, item) for key, item in value.items()}
     return {fields[key]: _renamed(hints[fields[key]], item, f"{at}.{key}".lstrip(".")) for key, item in value.items()}
+
+
+def _listed(key: str, item: Any) -> Any:
+    """Return the scopes of a deviation as lists, and a list of its cases as the words of one text, for `_each`."""
+    if key == "case" and isinstance(item, list) and all(isinstance(case, str) for case in item):
+        return " ".join(item)
+    return [item] if key in _SCOPES and isinstance(item, str) else item
+
+
+def _each(deviations: Iterable[Deviation]) -> Iterator[Deviation]:
+    """Yield one deviation for each case that one names."""
+    return (dataclasses.replace(found, case=case) for found in deviations for case in found.case.split())
 
 
 def _dashed(value: Any) -> Any:
@@ -163,7 +175,7 @@ def _contradictions(profile: Profile) -> Iterator[str]:
         yield from _call_contradictions(call, at)
     for index, deviation in enumerate(profile.deviation):
         yield from _deviation_contradictions(deviation, f"deviation[{index}]", profile)
-    scopes = Counter(_scope(deviation) for deviation in profile.deviation)
+    scopes = Counter(_scope(deviation) for deviation in _each(profile.deviation))
     if twice := [scope[0] for scope, count in scopes.items() if count > 1]:
         yield f"deviation: two entries for {twice[0]} have the same scope; a deviation is one observation"
 
