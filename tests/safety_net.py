@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 ROOT = Path(__file__).parents[1]
 NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 TOO_LONG_S = 300.0
-LIVENESS_S = 10.0
+LIVENESS_S = 60.0
 """Nothing is left two seconds after the end of a launcher, on a machine with nothing else to do; on others by then."""
 
 

@@ -45,11 +45,6 @@ def _by_start(container: Container, broken: object) -> str:
     return f"{container.start().outcome} at start" if outcome == "done" else outcome
 
 
-def _runs_a_container(runtime: Runtime) -> None:
-    """See that the runtime does start what it should."""
-    runtime.container().running()
-
-
 @case("B18")
 def test_missing_bundle_is_refused(runtime: Runtime) -> None:
     """Create with a bundle that is not there is an error, and the id stays free (runtime.md#runtimeErrors).
@@ -120,7 +115,7 @@ def test_config_of_a_far_version_is_recorded(runtime: Runtime) -> None:
     outcome = container.create().outcome
     assert "done or refused" == ("done or refused" if outcome in ("done", "refused") else outcome)
     runtime.bench.note("oci_version_99", outcome)
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 @case("B23")
@@ -157,7 +152,7 @@ def test_process_without_arguments_is_refused(runtime: Runtime, what: str) -> No
         del process["args"]
     outcome = _by_start(container, {**container.spec, "process": process})
     assert "refused" == outcome.removesuffix(" at start")
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 @case("B25")
@@ -176,7 +171,7 @@ def test_program_that_cannot_be_executed_is_refused_by_start(runtime: Runtime, w
     process = {**container.spec["process"], "args": [program]}
     outcome = _by_start(container, {**container.spec, "process": process})
     assert "refused" == outcome.removesuffix(" at start")
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 @case("B26")

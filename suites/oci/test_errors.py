@@ -23,11 +23,6 @@ UNKNOWN = "st-nobody"
 """An id that no container has."""
 
 
-def _runs_a_container(runtime: Runtime) -> None:
-    """See that the runtime does start what it should."""
-    runtime.container().running()
-
-
 # -- unknown and missing ids, unknown verbs
 
 
@@ -42,7 +37,7 @@ def test_state_of_an_unknown_id_is_refused(runtime: Runtime) -> None:
     """
     result = runtime.run("state", UNKNOWN)
     assert "refused, nothing on stdout" == f"{result.outcome}, {'something' if result.stdout else 'nothing'} on stdout"
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 @case("B02")
@@ -73,7 +68,7 @@ def test_start_of_an_unknown_id_is_refused(runtime: Runtime) -> None:
         $RUNTIME start nobody; echo $?    # not 0
     """
     assert "refused" == runtime.run("start", UNKNOWN).outcome
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 @case("B07")
@@ -86,7 +81,7 @@ def test_kill_of_an_unknown_id_is_refused(runtime: Runtime) -> None:
     """
     words = runtime.call.kill
     assert "refused" == runtime.run("kill", *words, values={"id": UNKNOWN, "signal": "KILL"}).outcome
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 @case("B11")
@@ -98,7 +93,7 @@ def test_delete_of_an_unknown_id_is_refused(runtime: Runtime) -> None:
         $RUNTIME delete nobody; echo $?    # not 0
     """
     assert "refused" == runtime.run("delete", UNKNOWN).outcome
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 @case("B12")
@@ -112,7 +107,7 @@ def test_forced_delete_of_an_unknown_id_succeeds(runtime: Runtime) -> None:
         $RUNTIME delete --force nobody; echo $?    # 0
     """
     assert "done" == runtime.run("delete", *runtime.call.force, UNKNOWN).outcome
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 @case("B14")
@@ -124,7 +119,7 @@ def test_unknown_command_is_refused(runtime: Runtime) -> None:
         $RUNTIME frobnicate ID; echo $?    # not 0
     """
     assert "refused" == runtime.run("frobnicate", UNKNOWN).outcome
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 # -- verbs that a state forbids
@@ -337,7 +332,7 @@ def test_bad_id_is_refused(runtime: Runtime, what: str) -> None:
         runtime.run("delete", *runtime.call.force, identifier)
     assert f"refused, {NOTHING} beside the state root" == seen
     assert NOTHING == traces.found()
-    _runs_a_container(runtime)
+    runtime.container().running()
 
 
 def _around(runtime: Runtime) -> set[str]:
