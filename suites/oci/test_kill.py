@@ -12,7 +12,7 @@ from suites.framework.oci.container import Container
 from suites.framework.oci.runtime import Runtime
 from suites.framework.process import killed
 from suites.framework.recorder import Recorder
-from suites.framework.signals import RTMAX, name, names
+from suites.framework.signals import CATCHABLE, RTMAX, name, names
 
 REAL_TIME = 35
 
@@ -102,6 +102,26 @@ def test_real_time_signal_arrives(runtime: Runtime, signal: str) -> None:
     else:
         runtime.bench.note("real_time_by_name", seen)
         assert "done, RTMIN+1, or refused, none" == _either(seen, "done, RTMIN+1", "refused, none")
+
+
+@case("I08")
+@tier(3)
+def test_every_number_is_the_signal_of_the_kernel(runtime: Runtime) -> None:
+    """Each of the standard signals arrives as the one whose number was given (signal(7); runtime.md#kill).
+
+    Why: in a runtime's own table two rows are easily exchanged, and nobody who tries TERM and KILL will see it.
+    By hand:
+        # program: sh -c 'for n in $(seq 31); do trap "echo $n" $n; done; while :; do sleep 1; done'
+        for n in $(seq 31); do $RUNTIME kill ID $n; done    # 9 and 19 last
+    """
+    container = runtime.container()
+    recorder = container.running()
+    wrong = []
+    for number in sorted(CATCHABLE):
+        container.kill(number).ok()
+        if (came := recorder.next_signal()["number"]) != number:
+            wrong.append(f"{name(number)} as {name(came)}")
+    assert "each as itself" == (", ".join(wrong) or "each as itself")
 
 
 @case("I07")
