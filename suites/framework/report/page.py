@@ -20,6 +20,7 @@ from suites.framework.report.failure import Failures, failures, name, where
 from suites.framework.report.privileges import privileges
 from suites.framework.results import reproduction
 from suites.framework.results.gates import Colour
+from suites.framework.results.known import known
 from suites.framework.results.result import Result, Verdict
 from suites.framework.results.terminal import Command, HowTo, no_howto
 from suites.framework.results.verdict import Summary
@@ -88,6 +89,7 @@ def render(
             failures=explained,
             skips=skip_groups(view)[:GROUPS],
             skips_more=len(skip_groups(view)[GROUPS:]),
+            known=known(view.results),
             leaks=leaks_line(view).partition(": ")[2],
             leaking=[result for result in view.problems if result.reason == "leak"][:OFFENCES],
             difference=_difference(view, against),

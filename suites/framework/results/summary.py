@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from suites.framework.results import reproduction
 from suites.framework.results.escaping import fenced, markdown, markup, tail
 from suites.framework.results.gates import Colour
+from suites.framework.results.known import known
 from suites.framework.results.result import Result
 from suites.framework.results.terminal import Command, HowTo, no_howto
 from suites.framework.results.verdict import Summary
@@ -18,6 +19,8 @@ EVIDENCE_LINES = 40
 EVIDENCE_CHARACTERS = 4000
 """Of one piece of evidence; its end is kept."""
 ABSENT_COLUMNS = ("name", "environment", "reason", "remedy")
+KNOWN = 60
+"""Reasons for which targets failed as expected."""
 NODES = 10
 """Offending nodes of a gate that are named."""
 
@@ -32,6 +35,7 @@ def render(view: View, summary: Summary, *, command: Command | None = None, howt
         *_skips(view),
         *_absent(view),
         *_problems(view, again, howto),
+        *_known(view),
         *_gates(summary),
         markdown(leaks_line(view)),
         *filter(None, [markdown(logs_line(view))]),
@@ -85,6 +89,26 @@ def _skips(view: View) -> Iterator[str]:
                 for group in groups
             ],
         )
+
+
+def _known(view: View) -> Iterator[str]:
+    if found := known(view.results):
+        yield "## Failed as expected"
+        yield _table(
+            ["target", "cases", "seen", "why", "environments"],
+            [
+                [
+                    markdown(each.target),
+                    markdown(", ".join(each.cases)),
+                    markdown("; ".join(each.seen)),
+                    markdown(each.reason),
+                    markdown(", ".join(each.environments)),
+                ]
+                for each in found[:KNOWN]
+            ],
+        )
+        if len(found) > KNOWN:
+            yield f"and {len(found) - KNOWN} more reasons, in report.html"
 
 
 def _absent(view: View) -> Iterator[str]:
