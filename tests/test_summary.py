@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from suites.framework.facts import Fact, Finding
 from suites.framework.model import Evidence, Outcome
 from suites.framework.results import escaping, summary
 from suites.framework.results.verdict import judge
-from suites.framework.results.view import counts
+from suites.framework.results.view import counts, pace_lines
 from tests.fake_run import HOSTILE, FakeRun, failed, passed, skipped
 
 
@@ -129,3 +130,28 @@ def test_characters_that_act_are_written_out() -> None:
     assert escaping.visible("a\tb\nc\r\nd\re\x7f\x9b\u2066") == "a\tb\nc\nd\\x0de\\x7f\\x9b\\u2066"
     assert escaping.one_line(" a\n\tb\x00 ") == "a b\\x00"
     assert escaping.tail("1\n2\n3\n", lines=2) == "(1 lines before)\n2\n3"
+
+
+def test_pace_is_that_of_passed_cases(fake: FakeRun) -> None:
+    """Medians of the wall time and of what the target did not take; failures wait for deadlines and are left out."""
+    for node, target_s in (("a", 0.002), ("b", 0.004), ("c", 0.009)):
+        fake.case(node, replace(passed(node), target_s=target_s))
+    fake.case("d", failed("d", wall_s=5.0))
+    fake.finish()
+    assert (
+        "half of the passed cases in root-native took at most 5.0 ms, the harness's own part of it 1.0 ms",
+    ) == pace_lines(fake.view())
+
+
+def test_pace_of_nothing_is_not_told(fake: FakeRun) -> None:
+    """Where nothing passed there is no line."""
+    fake.case("d", failed("d", wall_s=5.0))
+    fake.finish()
+    assert () == pace_lines(fake.view())
+
+
+def test_expected_failures_are_explained(fake: FakeRun) -> None:
+    """Their reasons stand in the summary with the cases and what was seen."""
+    fake.case("a", failed("a", outcome=Outcome.XFAILED, message="tini does so"))
+    fake.finish()
+    assert "| tini | SG-01 | killed by TERM | tini does so | root-native |" in rendered(fake)

@@ -24,7 +24,17 @@ from suites.framework.results.known import known
 from suites.framework.results.result import Result, Verdict
 from suites.framework.results.terminal import Command, HowTo, no_howto
 from suites.framework.results.verdict import Summary
-from suites.framework.results.view import HOST, View, counts, described, interrupted, leaks_line, logs_line, skip_groups
+from suites.framework.results.view import (
+    HOST,
+    View,
+    counts,
+    described,
+    interrupted,
+    leaks_line,
+    logs_line,
+    pace_lines,
+    skip_groups,
+)
 
 TEMPLATE = "page.html.j2"
 OFFENCES = 15
@@ -97,6 +107,7 @@ def render(
                 plots.curves(at, found) for at, found in sorted(view.metrics.items()) if found.samples or found.totals
             ],
             durations=_durations(view),
+            pace=pace_lines(view),
             slowest=_slowest(view),
             sheets=sheets,
             groups=grid.groups(view.results, explained.anchors),

@@ -30,6 +30,7 @@ from suites.framework.results.view import (
     leaks_line,
     logs_line,
     matrix,
+    pace_lines,
     skip_groups,
 )
 
@@ -137,7 +138,8 @@ def render(
         *_environments(summary),
     ):
         page.print(text)
-    page.print(leaks_line(view))
+    for said in (*pace_lines(view), leaks_line(view)):
+        page.print(said)
     if gone := logs_line(view):
         page.print(gone)
     page.print(f"report: {visible(str(view.path.absolute() / 'report.html'))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from suites.framework.facts import Fact, Finding
 from suites.framework.model import SCHEMA, Note, Reason, Role
 from suites.framework.results import metrics, verdicts
 from suites.framework.results.artefacts import Artefact, artefacts
+from suites.framework.results.escaping import one_line
 from suites.framework.results.metrics import Metrics
 from suites.framework.results.result import RED, Result, Subject, Verdict
 from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord
@@ -310,6 +312,23 @@ def described(counted: Counts) -> str:
         (counted.flaky, "flaky"),
     )
     return ", ".join(f"{number} {word}" for number, word in words if number) or "-"
+
+
+def pace_lines(view: View) -> tuple[str, ...]:
+    """Return for each environment how long its passed cases took, and how much of that the target did not (median)."""
+    passed: dict[str, list[Result]] = defaultdict(list)
+    for result in view.results:
+        if result.is_case and result.target and result.verdict is Verdict.PASSED:
+            passed[result.environment].append(result)
+    return tuple(
+        f"half of the passed cases in {one_line(name)} took at most {_milliseconds([one.wall_s for one in found])}, "
+        f"the harness's own part of it {_milliseconds([max(0.0, one.wall_s - one.target_s) for one in found])}"
+        for name, found in sorted(passed.items())
+    )
+
+
+def _milliseconds(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:.1f} ms"
 
 
 def leaks_line(view: View) -> str:
