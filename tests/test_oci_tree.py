@@ -39,20 +39,21 @@ def await_the_clock(place: Path) -> None:
 def used(trees: Trees, source: Path, place: Path, change: Callable[[Path], object]) -> int:
     """Take a tree, change it, give it back; return the inode that a file of it has."""
     place.mkdir(exist_ok=True)
-    seen = trees.take(place / "rootfs", source=str(source), payload=str(source / "bin/busybox"), name="payload")
-    inode = (place / "rootfs/bin/busybox").stat().st_ino
+    seen = trees.take(place / "bundle", source=str(source), payload=str(source / "bin/busybox"), name="payload")
+    inode = (place / "bundle/rootfs/bin/busybox").stat().st_ino
     await_the_clock(place)
-    change(place / "rootfs")
-    trees.give(place / "rootfs", seen, scratch=place)
+    change(place / "bundle/rootfs")
+    trees.give(place / "bundle", seen, scratch=place)
     return inode
 
 
 def test_a_tree_is_a_copy_with_the_payload_and_the_links_that_cases_call(source: Path, tmp_path: Path) -> None:
     """Files, modes and links are the source's; of busybox's names only those that scripts call are there."""
-    Trees().take(tmp_path / "rootfs", source=str(source), payload=str(source / "bin/busybox"), name="payload")
-    names = sorted(str(path.relative_to(tmp_path / "rootfs")) for path in (tmp_path / "rootfs").rglob("*"))
+    Trees().take(tmp_path / "bundle", source=str(source), payload=str(source / "bin/busybox"), name="payload")
+    root = tmp_path / "bundle/rootfs"
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
     assert names == ["bin", "bin/busybox", "bin/sh", "etc", "etc/passwd", "payload", "proc"]
-    assert os.access(tmp_path / "rootfs/payload", os.X_OK)
+    assert os.access(root / "payload", os.X_OK)
 
 
 def test_an_unchanged_tree_is_used_again(source: Path, tmp_path: Path) -> None:
@@ -97,24 +98,23 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a file less": lambda root: (root / "etc/passwd").unlink(),
     "a link replaced": relink,
     "a folder replaced": remake,
-    "a hard link from outside": lambda root: os.link(root / "etc/passwd", root.parent / "linked"),
+    "a hard link from outside": lambda root: os.link(root / "etc/passwd", root.parents[1] / "linked"),
+    "a new file beside the tree": lambda root: (root.parent / "new").touch(),
+    "mode of the bundle": lambda root: root.parent.chmod(0o700),
+    "the tree gone": lambda root: root.rename(root.parents[1] / "gone"),
     "an attribute": lambda root: os.setxattr(root / "etc/passwd", "user.mark", b"1"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_changed_tree_is_not_used_again(source: Path, tmp_path: Path, change: Callable[[Path], object]) -> None:
-    """Any change of any file makes the next test's tree a new one; the changed one is left to its bundle."""
+    """After any change of any file the bundle is removed, and the next test gets a new one."""
     trees = Trees()
     used(trees, source, tmp_path / "t", change)
-    assert (tmp_path / "t/rootfs").exists()
-    (tmp_path / "t/rootfs").rename(tmp_path / "kept")
-    place = tmp_path / "next"
-    place.mkdir()
-    trees.take(place / "rootfs", source=str(source), payload=str(source / "bin/busybox"), name="payload")
-    assert (place / "rootfs/etc/passwd").read_text() == (source / "etc/passwd").read_text()
-    assert (place / "rootfs/bin/busybox").read_bytes() == b"program"
-    assert (place / "rootfs/bin/busybox").stat().st_ino != (tmp_path / "kept/bin/busybox").stat().st_ino
+    assert not [path.name for path in (tmp_path / "t").iterdir() if path.name not in ("linked", "gone")]
+    texts = list[str]()
+    used(trees, source, tmp_path / "t", lambda root: texts.append((root / "etc/passwd").read_text()))
+    assert texts == [(source / "etc/passwd").read_text()]
 
 
 def test_what_is_written_after_the_test_is_seen_too(source: Path, tmp_path: Path) -> None:
@@ -128,29 +128,23 @@ def test_what_is_written_after_the_test_is_seen_too(source: Path, tmp_path: Path
     assert len(list((tmp_path / "t").iterdir())) == 1
 
 
-def test_a_tree_replaced_by_a_link_is_left_alone(source: Path, tmp_path: Path) -> None:
-    """A link that stands where the tree was is neither followed nor kept."""
+def test_a_tree_replaced_by_a_link_is_not_followed(source: Path, tmp_path: Path) -> None:
+    """A link that stands where the tree was is removed with the bundle, and what it shows is left alone."""
 
     def replace(root: Path) -> None:
-        root.rename(root.parent / "aside")
-        root.symlink_to(root.parent / "aside")
+        root.rename(root.parents[1] / "aside")
+        root.symlink_to(root.parents[1] / "aside")
 
-    trees = Trees()
-    used(trees, source, tmp_path / "t", replace)
-    assert (tmp_path / "t/rootfs").is_symlink()
+    used(Trees(), source, tmp_path / "t", replace)
+    assert ["aside"] == [path.name for path in (tmp_path / "t").iterdir()]
     assert (tmp_path / "t/aside/bin/busybox").exists()
 
 
-def test_more_trees_than_are_kept_are_left_to_their_bundles(source: Path, tmp_path: Path) -> None:
+def test_more_trees_than_are_kept_are_removed(source: Path, tmp_path: Path) -> None:
     """A worker keeps as many as it was told."""
-    trees = Trees(keep=1)
-    for number in range(2):
-        (tmp_path / str(number)).mkdir()
-    program = str(source / "bin/busybox")
-    seen = [
-        trees.take(tmp_path / str(number) / "rootfs", source=str(source), payload=program, name="payload")
-        for number in range(2)
-    ]
-    for number in range(2):
-        trees.give(tmp_path / str(number) / "rootfs", seen[number], scratch=tmp_path)
-    assert [(tmp_path / str(number) / "rootfs").exists() for number in range(2)] == [False, True]
+    trees, program = Trees(keep=1), str(source / "bin/busybox")
+    bundles = [tmp_path / "b0", tmp_path / "b1"]
+    seen = [trees.take(bundle, source=str(source), payload=program, name="payload") for bundle in bundles]
+    for bundle, look in zip(bundles, seen, strict=True):
+        trees.give(bundle, look, scratch=tmp_path)
+    assert {"source", "tree1"} == {path.name for path in tmp_path.iterdir()}

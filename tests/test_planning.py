@@ -11,7 +11,7 @@ import pytest
 from suites.catalog import Kind, Mode, Place, Privilege
 from suites.framework import marks, planning
 from suites.framework.facts import Fact, Finding
-from suites.framework.marks import case, controls, modes, offered, requires, tier, within
+from suites.framework.marks import case, controls, modes, offered, requires, tier, weight, within
 from suites.framework.model import Role, Selection
 from suites.framework.planning import Node, Pairing
 from tests.contexts import context, environment, target
@@ -224,7 +224,7 @@ def test_a_test_without_target_keeps_its_own_parameter() -> None:
 
 def test_every_mark_has_a_meaning() -> None:
     """Each maker of a mark is registered under its own name."""
-    made = [case("a"), modes(Mode.PLAIN), within(), requires(), offered(), controls(), tier(1)]
+    made = [case("a"), modes(Mode.PLAIN), within(), requires(), offered(), controls(), tier(1), weight(1)]
     assert {name.partition("(")[0] for name in marks.MARKS} == {decorator.mark.name for decorator in made}
 
 

@@ -67,9 +67,9 @@ class Child:
     rss_bytes: int = 0
 
     @classmethod
-    def adopt(cls, pid: int) -> Child:
-        """Take hold of an unreaped child of this process by its number."""
-        return cls(pid=pid, pidfd=os.pidfd_open(pid), started=time.monotonic())
+    def adopt(cls, pid: int, *, started: float | None = None) -> Child:
+        """Take hold of an unreaped child of this process by its number; it started now, unless that is known."""
+        return cls(pid=pid, pidfd=os.pidfd_open(pid), started=time.monotonic() if started is None else started)
 
     def send(self, number: int) -> None:
         """Send a signal; one to a process that has ended is dropped as the kernel would."""
@@ -112,6 +112,7 @@ def spawn(argv: Sequence[str | bytes], *, environment: Mapping[str, str], fds: M
     """
     least = max(HIGH_FD, *(inside + 1 for inside in fds)) if fds else HIGH_FD
     moved = {inside: fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, least) for inside, ours in fds.items()}
+    started = time.monotonic()  # posix_spawn returns when the program is executed, which takes most of its time
     try:
         pid = os.posix_spawn(
             argv[0],
@@ -128,7 +129,7 @@ def spawn(argv: Sequence[str | bytes], *, environment: Mapping[str, str], fds: M
     finally:
         for ours in moved.values():
             os.close(ours)
-    return Child.adopt(pid)
+    return Child.adopt(pid, started=started)
 
 
 def dismiss(pid: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 from pathlib import Path
 
@@ -31,13 +30,12 @@ class Bundle:
 
     def __init__(self, bench: Bench, name: str) -> None:
         """Make the bundle's folder with a root file system; config.json comes with `write`."""
-        self._bench = bench
+        self._bench, self._tree = bench, object()
         self.path = bench.make_folder() / name
         self.rootfs = self.path / ROOTFS
         bench.own(self._remove)
-        self.path.mkdir(mode=0o755)
         paths, program = bench.context.paths, bench.payload[0]
-        self._tree = _TREES.take(self.rootfs, source=paths.rootfs, payload=program, name=PAYLOAD.lstrip("/"))
+        self._tree = _TREES.take(self.path, source=paths.rootfs, payload=program, name=PAYLOAD.lstrip("/"))
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         bench.own(self.listener.close)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # set after accept, it may be late
@@ -89,5 +87,7 @@ class Bundle:
         place.detach(self._bench, self.path, shown="BUNDLE")
         with contextlib.suppress(OSError):  # not there, or no longer ours: the tree is not what it was
             self.inside(CHANNEL).unlink()
-            _TREES.give(self.rootfs, self._tree, scratch=Path(self._bench.context.paths.scratch))
-        shutil.rmtree(self.path)
+            for name in os.listdir(self.path):
+                if name != ROOTFS:
+                    (self.path / name).unlink()
+        _TREES.give(self.path, self._tree, scratch=Path(self._bench.context.paths.scratch))

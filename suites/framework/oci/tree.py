@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from suites.framework.oci.config import ROOTFS
+
 SPARE = 2
 """Trees a worker keeps; more than two at once are rare."""
 APPLETS = frozenset(
@@ -32,33 +34,42 @@ class Trees:
         """Keep at most so many."""
         self._keep, self._spare, self._made = keep, list[tuple[Path, object]](), 0
 
-    def take(self, target: Path, *, source: str, payload: str, name: str) -> object:
-        """Put a tree at `target` with the program `payload` in it as `name`; return what it must look like again."""
+    def take(self, bundle: Path, *, source: str, payload: str, name: str) -> object:
+        """Make a bundle's folder and in it a tree with the program `payload` as `name`; return how it must look."""
         while self._spare:
             folder, seen = self._spare.pop()
-            if look(folder) == seen:  # again: what had a file open may have written to it
-                folder.rename(target)
+            if _is(folder, seen):  # again: what had a file open may have written to it
+                folder.rename(bundle)
                 return seen
             shutil.rmtree(folder)
-        copy(source, str(target))
-        shutil.copyfile(payload, inside := target / name)
+        bundle.mkdir(mode=0o755)
+        copy(source, str(root := bundle / ROOTFS))
+        shutil.copyfile(payload, inside := root / name)
         inside.chmod(0o755)
-        return look(target)
+        return look(bundle)
 
-    def give(self, folder: Path, seen: object, *, scratch: Path) -> None:
-        """Move a tree in which nothing has changed to a folder of the worker's own; leave any other where it is."""
-        if len(self._spare) == self._keep or look(folder) != seen:
+    def give(self, bundle: Path, seen: object, *, scratch: Path) -> None:
+        """Keep a bundle's folder in which nothing is new or has changed for a later test, or remove it."""
+        if len(self._spare) == self._keep or not _is(bundle, seen):
+            shutil.rmtree(bundle)
             return
         self._made += 1
         kept = scratch / f"tree{self._made}"
-        folder.rename(kept)
+        bundle.rename(kept)
         self._spare.append((kept, seen))
 
 
-def look(folder: Path) -> object:
-    """Return something that is equal as long as nothing in a tree has changed; of its top, whose and what it is."""
-    top = folder.lstat()
-    return (top.st_ino, top.st_mode, top.st_uid, top.st_gid), sorted(_entries(str(folder), ""))
+def _is(bundle: Path, seen: object) -> bool:
+    try:
+        return look(bundle) == seen
+    except OSError:
+        return False
+
+
+def look(bundle: Path) -> object:
+    """Return something that is equal as long as nothing in a tree has changed; of two tops, whose and what they are."""
+    tops = ((top.st_ino, top.st_mode, top.st_uid, top.st_gid) for top in (bundle.lstat(), (bundle / ROOTFS).lstat()))
+    return tuple(tops), os.listdir(bundle), sorted(_entries(f"{bundle}/{ROOTFS}", ""))
 
 
 def _entries(folder: str, place: str) -> Iterator[tuple[str, int, int, int]]:
