@@ -9,6 +9,9 @@ RTMIN, RTMAX = 34, 64
 """Real-time signals a program may use; the C library keeps 32 and 33 for itself."""
 
 CATCHABLE = frozenset(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP}
+FENCE = signal.SIGPWR
+"""The highest standard signal but SYS, which like other faults overtakes all: of several pending ones the lower are
+delivered first (signal(7)), so where this one has come, nothing sent before it is still on its way."""
 CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
 )

@@ -7,7 +7,6 @@ are in test_bad_bundles.py.
 from __future__ import annotations
 
 from pathlib import Path
-from signal import SIGUSR2
 
 import pytest
 
@@ -17,7 +16,7 @@ from suites.framework.oci.result import Result
 from suites.framework.oci.runtime import Runtime
 from suites.framework.oci.traces import NOTHING, Traces
 from suites.framework.process import killed
-from suites.framework.signals import name
+from suites.framework.signals import FENCE, name
 
 UNKNOWN = "st-nobody"
 """An id that no container has."""
@@ -270,8 +269,8 @@ def test_kill_with_an_invalid_signal_is_refused(runtime: Runtime, signal: str) -
     container = runtime.container()
     recorder = container.running()
     seen = _after(container.kill(signal), container)
-    container.kill("USR2").ok()
-    received = ", ".join(map(name, recorder.signals_until(SIGUSR2))) or NOTHING
+    container.kill(int(FENCE)).ok()
+    received = ", ".join(map(name, recorder.signals_until(FENCE))) or NOTHING
     assert f"refused, running, {NOTHING} received" == f"{seen}, {received} received"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from signal import SIGTERM, SIGUSR2
+from signal import SIGTERM
 
 import pytest
 
@@ -12,7 +12,7 @@ from suites.framework.oci.container import Container
 from suites.framework.oci.runtime import Runtime
 from suites.framework.process import killed
 from suites.framework.recorder import Recorder
-from suites.framework.signals import CATCHABLE, RTMAX, name, names
+from suites.framework.signals import CATCHABLE, FENCE, RTMAX, name, names
 
 REAL_TIME = 35
 
@@ -46,7 +46,7 @@ def test_signal_is_named_in_every_usual_way(runtime: Runtime, signal: str) -> No
         $RUNTIME kill ID 10; $RUNTIME kill ID USR1; $RUNTIME kill ID SIGUSR1; $RUNTIME kill ID usr1
     """
     container = runtime.container()
-    seen = _heard(container, container.running(), signal, fence=SIGUSR2)
+    seen = _heard(container, container.running(), signal, fence=FENCE)
     if signal.islower():
         runtime.bench.note("lower_case", seen)
         assert "done, USR1, or refused, none" == _either(seen, "done, USR1", "refused, none")
@@ -82,7 +82,7 @@ def test_signal_is_term_where_none_is_given(runtime: Runtime) -> None:
     """
     container = runtime.container()
     recorder = container.running()
-    assert f"done, {name(SIGTERM)}" == _heard(container, recorder, "", fence=SIGUSR2)
+    assert f"done, {name(SIGTERM)}" == _heard(container, recorder, "", fence=FENCE)
 
 
 @pytest.mark.parametrize("signal", ["35", "RTMIN+1", "SIGRTMIN+1"])
