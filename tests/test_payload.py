@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from suites.framework.proc import children, state
+from suites.framework.waiting import Deadline, ticks
 from tests.payloads import AS_ROOT, LIBC, NOBODY, SECONDS, Line, Payload, agent, status
 
 pytest_plugins = ("tests.payloads",)
@@ -62,6 +64,10 @@ def scenario(payload: Payload) -> list[Any]:
         for command in ("state", 'nonsense "\n', "child 3", "write 99 00", "write 1", "release 1", "fork"):
             run.tell(command)
             records.append(run.next())
+            if command == "child 3":  # dead before CHLD is sent: two of them at once are one signal
+                for _ in ticks(Deadline(SECONDS)):
+                    if any(state(pid) == "Z" for pid in children(run.process.pid)):
+                        break
         for number in (signal.SIGCHLD, signal.SIGRTMAX, signal.SIGPIPE):
             run.process.send_signal(number)
             records.append(run.next())
