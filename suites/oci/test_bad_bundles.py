@@ -225,8 +225,6 @@ def test_failed_create_leaves_nothing(runtime: Runtime, what: str) -> None:
 
 def _given_up(container: Container) -> str:
     """End a container that was created and not started, and delete it; return ``refused`` as if it had never been."""
-    container.kill("KILL").ok()
-    container.ended()
-    assert "stopped" == container.becomes("stopped")
+    container.stop()
     container.delete().ok()
     return "refused"

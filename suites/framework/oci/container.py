@@ -113,14 +113,11 @@ class Container:
 
     def kill(self, signal: str | int = "TERM") -> Result:
         """Call kill with this signal; an empty one is left out."""
-        call = self._begin_kill(signal)
-        result = self._runtime.end(call)
-        call.close()
-        return result
+        return self._kill(signal)
 
-    def _begin_kill(self, signal: str | int) -> Call:
+    def _kill(self, signal: str | int, *, hangs: bool = False) -> Result:
         words = [word for word in self._runtime.call.kill if signal != "" or "{signal}" not in word]
-        return self._runtime.begin("kill", *words, values={"id": self.id, "signal": str(signal)})
+        return self._runtime.run("kill", *words, values={"id": self.id, "signal": str(signal)}, hangs=hangs)
 
     def delete(self, *, force: bool = False) -> Result:
         """Call delete."""
@@ -309,10 +306,10 @@ class Container:
         """Delete it as its author would; what then still stands in the state root is found by the runtime's census."""
         cgroup.thaw(self.cgroup)
         if not self._runtime.call.force:
-            self._runtime.end(self._begin_kill("KILL"), hangs=True)
+            self._kill("KILL", hangs=True)
         self._end_init()
-        call = self._runtime.begin("delete", *self._runtime.call.force, self.id)
-        self._deleted = self._runtime.end(call, hangs=True).outcome == "done"
+        result = self._runtime.run("delete", *self._runtime.call.force, self.id, hangs=True)
+        self._deleted = result.outcome == "done"
 
     def _end_init(self) -> None:
         """Kill the init and wait for its end, which comes when the last of its pid namespace is reaped.

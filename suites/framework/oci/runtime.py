@@ -129,10 +129,11 @@ class Runtime:
         fds: Mapping[int, int] | None = None,
         environment: Mapping[str, str] | None = None,
         through: Sequence[str] = (),
+        hangs: bool = False,
     ) -> Result:
-        """Call a verb and return how it ended; its streams are closed then."""
+        """Call a verb and return how it ended, as `end` does; its streams are closed then."""
         call = self.begin(verb, *words, values=values, fds=fds, environment=environment, through=through)
-        result = self.end(call)
+        result = self.end(call, hangs=hangs)
         call.close()
         return result
 

@@ -40,6 +40,8 @@ TEMPLATE = "page.html.j2"
 OFFENCES = 15
 """Offences of a gate, and rows of a list of differences, that are named."""
 SLOWEST = 15
+KNOWN = 300
+"""Reasons for which targets failed as expected."""
 GROUPS = 60
 """Reasons of skips that are shown, and targets of the matrix."""
 
@@ -74,6 +76,7 @@ def render(
 ) -> str:
     """Return the text of report.html, compared with the run `against` where there is one."""
     again = command or (lambda result: reproduction.command(result, argv=view.run.argv))
+    expected = known(view.results)
     explained = failures(view.problems, command=again, howto=howto)
     word, symbol, tone = words.EXITS[summary.exit_code]
     sheets = _sheets(view)
@@ -99,7 +102,8 @@ def render(
             failures=explained,
             skips=skip_groups(view)[:GROUPS],
             skips_more=len(skip_groups(view)[GROUPS:]),
-            known=known(view.results),
+            known=expected[:KNOWN],
+            known_more=len(expected[KNOWN:]),
             leaks=leaks_line(view).partition(": ")[2],
             leaking=[result for result in view.problems if result.reason == "leak"][:OFFENCES],
             difference=_difference(view, against),
