@@ -8,7 +8,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from suites.framework import leaks, mounting
+from suites.framework import mountinfo, mounting
 from suites.framework.oci import caller
 from suites.framework.oci.caller import Caller
 from tests.walled import mount, walled
@@ -45,10 +45,10 @@ def test_who_changes_nothing_is_told_nothing() -> None:
 @walled()
 def test_a_pivoted_root_is_given_back() -> None:
     """The root is the former one again, with the mounts below it and the directory, and the foreign one is gone."""
-    watched, before, directory = made(), set(leaks.mounts().values()), Path.cwd()
+    watched, before, directory = made(), set(mountinfo.points().values()), Path.cwd()
     pivot()
     assert "another root" == watched.undo()
-    assert before == set(leaks.mounts().values())
+    assert before == set(mountinfo.points().values())
     assert directory == Path.cwd()
     assert not watched.undo()
 
@@ -57,13 +57,13 @@ def test_a_pivoted_root_is_given_back() -> None:
 def test_a_root_that_was_unmounted_comes_back_as_a_copy() -> None:
     """Where the former root is gone the spare one takes its place, twice if it must."""
     watched = made()
-    before = set(leaks.mounts().values())
+    before = set(mountinfo.points().values())
     for _ in range(2):
         pivot()
         mounting.detach("/old")
         assert [] == list(Path("/").glob("old/*"))
         assert "another root" == watched.undo()
-        assert before == set(leaks.mounts().values())
+        assert before == set(mountinfo.points().values())
         assert str(os.getpid()) == Path("/proc/self").readlink().name
 
 
@@ -84,4 +84,4 @@ def test_mounts_made_read_only_are_writable_again() -> None:
     mount("-o", "remount,bind,ro,nosuid", held)
     assert "read-only mounts" == watched.undo()
     (held / "file").touch()
-    assert [] == leaks.restore_options(watched._mounts)
+    assert [] == mountinfo.restore_options(watched._mounts)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from suites.framework import leaks, proc, process
+from suites.framework import leaks, mountinfo, proc, process
 from suites.framework.environments.run_cgroup import RunCgroup
 from suites.framework.leaks import Census, Leak, Owner
 from suites.framework.model import Limits
@@ -203,7 +203,7 @@ def test_a_mount_that_withstands_saves_what_is_behind_it(tmp_path: Path) -> None
     counted = census(scratch)
     (scratch / "bound").mkdir()
     mount("--bind", precious, scratch / "bound")
-    counted._mounts = leaks.mount_table()  # as if it could not be removed
+    counted._mounts = mountinfo.table()  # as if it could not be removed
     counted.settle()
     assert "kept" == (precious / "file").read_text()
 

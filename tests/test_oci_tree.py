@@ -94,7 +94,6 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "mode": lambda root: (root / "bin/busybox").chmod(0o700),
     "mode of the top": lambda root: root.chmod(0o700),
     "a new file": lambda root: (root / "etc/new").touch(),
-    "a new file in the top": lambda root: (root / "new").touch(),
     "a file less": lambda root: (root / "etc/passwd").unlink(),
     "a link replaced": relink,
     "a folder replaced": remake,
@@ -115,6 +114,24 @@ def test_a_changed_tree_is_not_used_again(source: Path, tmp_path: Path, change: 
     texts = list[str]()
     used(trees, source, tmp_path / "t", lambda root: texts.append((root / "etc/passwd").read_text()))
     assert texts == [(source / "etc/passwd").read_text()]
+
+
+ADDITIONS: dict[str, Callable[[Path], object]] = {
+    "a file": lambda root: (root / "new").write_text("of the test before"),
+    "a folder": lambda root: (root / "new/below").mkdir(parents=True),
+    "a link to a folder outside": lambda root: (root / "new").symlink_to(root.parents[1] / "outside"),
+}
+
+
+@pytest.mark.parametrize("add", ADDITIONS.values(), ids=ADDITIONS)
+def test_what_a_case_has_laid_into_the_top_is_gone(source: Path, tmp_path: Path, add: Callable[[Path], object]) -> None:
+    """The next test gets the same tree without it; what a link led to is still there."""
+    trees, names = Trees(), list[str]()
+    (kept := tmp_path / "t/outside/kept").mkdir(parents=True)
+    inode = used(trees, source, tmp_path / "t", add)
+    assert inode == used(trees, source, tmp_path / "t", lambda root: names.extend(os.listdir(root)))
+    assert "new" not in names
+    assert kept.exists()
 
 
 def test_what_is_written_after_the_test_is_seen_too(source: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -55,6 +56,18 @@ def slowness(target: Target) -> int:
     return 10 if target.wrap else 1
 
 
+def as_made(folder: Path, mode: int) -> bool:
+    """Return whether a folder is what it was: empty, the caller's, with these permissions; it need not be made anew.
+
+    Making and removing folders is much of what a short case costs.
+    """
+    try:
+        found = folder.lstat()
+        return (stat.S_IFDIR | mode, os.geteuid()) == (found.st_mode, found.st_uid) and not os.listdir(folder)
+    except OSError:
+        return False
+
+
 class Bench:
     """What one test works with; see the module's description."""
 
@@ -69,6 +82,7 @@ class Bench:
         self.home.mkdir(exist_ok=True)
         self.folder = Path(context.paths.scratch) / f"t{number}"
         """Short path for sockets of the harness (unix(7): 108 bytes)."""
+        self._spare = self.folder.with_name("t0")
         self.launches: list[Launch] = []
         self.notes: list[tuple[str, Any]] = []
         self.failure_evidence: list[Evidence] = []
@@ -113,9 +127,19 @@ class Bench:
     def make_folder(self) -> Path:
         """Return this test's own folder, which must be empty again in the end."""
         if not self.folder.exists():
-            self.folder.mkdir()
-            self.own(self.folder.rmdir)
+            try:
+                self._spare.rename(self.folder)
+            except FileNotFoundError:
+                self.folder.mkdir(mode=0o755)
+            self.own(self._let_go)
         return self.folder
+
+    def _let_go(self) -> None:
+        """Keep the test's folder for the next one; OSError where something was left in it."""
+        if as_made(self.folder, 0o755):
+            self.folder.rename(self._spare)
+        else:
+            self.folder.rmdir()
 
     def words(self, words: Sequence[str]) -> list[str]:
         """Return the words with ``{python}`` replaced by the worker's interpreter."""

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from suites.framework import cgroups, mounting, proc
-from suites.framework.mounting import MS_BIND, MS_REMOUNT
+from suites.framework import cgroups, mountinfo, mounting, proc
 from suites.framework.waiting import Deadline, Waiter, ticks
 
 PROCESSES = "processes"
@@ -28,19 +26,6 @@ KINDS = {
     "descriptors": "descriptor",
 }
 """What can be left behind, in the plural and in the singular."""
-MS_OF_OPTION = {
-    "ro": 1,
-    "nosuid": 1 << 1,
-    "nodev": 1 << 2,
-    "noexec": 1 << 3,
-    "nosymfollow": 1 << 8,
-    "noatime": 1 << 10,
-    "nodiratime": 1 << 11,
-    "relatime": 1 << 21,
-}
-"""Options of a mount that mountinfo names, and the flags that stand for them (mount(2))."""
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
-"""How mountinfo writes white space and backslashes."""
 HELD = 3
 """Folders above a home that are the run's own, whose permissions a target of the same user can take away."""
 SWEEP_S = 10.0
@@ -68,41 +53,6 @@ class Leak:
         return f"{KINDS[self.kind]} {self.what}"
 
 
-def mount_table() -> bytes:
-    """Return the mounts of this namespace as the kernel lists them."""
-    with open("/proc/self/mountinfo", "rb", buffering=0) as file:  # noqa: PTH123 -- read several times a case
-        return file.readall()
-
-
-def mounts(table: bytes | None = None) -> dict[str, str]:
-    """Return mount id: mount point of this mount namespace (proc_pid_mountinfo(5))."""
-    rows = (line.split(b" ") for line in (mount_table() if table is None else table).split(b"\n")[:-1])
-    return {row[0].decode(): os.fsdecode(_unescaped(row[4])) for row in rows}
-
-
-def _unescaped(field: bytes) -> bytes:
-    return _ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), field) if b"\\" in field else field
-
-
-def restore_options(before: bytes) -> list[str]:
-    """Give mounts that have other options (ro, nosuid and the like) than `before` their old ones; return where.
-
-    Those of the mount, not of its file system, which other mount namespaces share.
-    """
-    points, were, are = mounts(before), _options(before), _options(mount_table())
-    changed = {number: points[number] for number in were.keys() & are.keys() if were[number] != are[number]}
-    for number, point in changed.items():
-        flags = sum(bit for word, bit in MS_OF_OPTION.items() if word in were[number])
-        with contextlib.suppress(OSError):
-            mounting.mount("none", point, flags=MS_REMOUNT | MS_BIND | flags)
-    return sorted(changed.values())
-
-
-def _options(table: bytes) -> dict[str, frozenset[str]]:
-    rows = (line.split(b" ") for line in table.split(b"\n")[:-1])
-    return {row[0].decode(): frozenset(row[5].decode().split(",")) for row in rows}
-
-
 def own_cgroups(*, contained: bool) -> tuple[Path, ...]:
     """Return the folders of the cgroups that were made for this worker's run, or (`contained`) for its container."""
     folders = {folder for folder in cgroups.memberships().values() if os.access(folder, os.W_OK)}
@@ -127,7 +77,7 @@ class Census:
         held = (self._home, self._above, *_reachable(scratch.parents[1:HELD]))
         self._modes = {folder: os.fstat(folder).st_mode & 0o7777 for folder in held}
         self._present = frozenset(os.listdir(self._home))
-        self._mounts, self._fds = mount_table(), _fds()
+        self._mounts, self._fds = mountinfo.table(), _fds()
         self._children = frozenset(proc.children(os.getpid()))
         self._folders = self._cgroup_folders()
 
@@ -167,9 +117,9 @@ class Census:
         return proc.describe(pid).partition(" state ")[2].partition(" ")[2][:120] or "unknown"
 
     def _mount_points(self) -> tuple[Leak, ...]:
-        if (table := mount_table()) == self._mounts:  # nearly always
+        if (table := mountinfo.table()) == self._mounts:  # nearly always
             return ()
-        before, now = mounts(self._mounts), mounts(table)
+        before, now = mountinfo.points(self._mounts), mountinfo.points(table)
         walled = os.getpid() == 1  # otherwise others mount here, and only what is below the scratch folder is ours
         if walled and not {number for number, point in before.items() if point == "/"} <= now.keys():
             return (Leak(owner=Owner.TARGET, kind="mounts", what="/ and all below, replaced"),)
@@ -177,7 +127,7 @@ class Census:
         added = added if walled else [point for point in added if point.startswith(f"{self._scratch}/")]
         for point in reversed(added):
             mounting.detach(point)
-        changed = restore_options(self._mounts) if walled else []
+        changed = mountinfo.restore_options(self._mounts) if walled else []
         found = (*added, *(f"{point} with other options" for point in changed))
         return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=what) for what in found)
 
@@ -191,7 +141,7 @@ class Census:
     def _files(self) -> tuple[Leak, ...]:
         """Empty the home, never into a mount that withstood: it may show the machine."""
         top = str(self._scratch)
-        if any(f"{point}/".startswith(f"{top}/") for point in mounts().values()):
+        if any(f"{point}/".startswith(f"{top}/") for point in mountinfo.points().values()):
             return ()
         replaced = self._restore_home()
         home = _open(self._scratch.name, above=self._above) if replaced else self._home

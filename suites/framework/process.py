@@ -11,7 +11,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from suites.framework import signals
@@ -100,9 +100,24 @@ class Child:
         self.pidfd = -1
 
     @property
+    def life(self) -> tuple[float, float]:
+        """Return when it was started and reaped; where it is not, now."""
+        return self.started, self.ended or time.monotonic()
+
+    @property
     def alive_s(self) -> float:
         """Return the seconds from start to reaping (or to now)."""
-        return (self.ended or time.monotonic()) - self.started
+        began, ended = self.life
+        return ended - began
+
+
+def covered(lives: Iterable[tuple[float, float]]) -> float:
+    """Return the seconds in which at least one of several was under way, each given by its beginning and its end."""
+    seconds, until = 0.0, 0.0
+    for began, ended in sorted(lives):
+        seconds += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return seconds
 
 
 def spawn(argv: Sequence[str | bytes], *, environment: Mapping[str, str], fds: Mapping[int, int]) -> Child:

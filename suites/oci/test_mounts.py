@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from suites.catalog import Privilege
-from suites.framework import leaks
+from suites.framework import mountinfo
 from suites.framework.marks import case, tier, within
 from suites.framework.mounting import MS_BIND
 from suites.framework.oci import place
@@ -158,10 +158,10 @@ def test_mounts_of_a_container_stay_its_own(runtime: Runtime) -> None:
     container.spec["mounts"].append({"destination": "/fresh", "type": "tmpfs", "source": "tmpfs"})
     if runtime.rootless is None:  # a user may not share, and mounts below a user namespace do not come back up
         place.share(runtime.bench, container.folder)
-    before = leaks.mounts()
+    before = mountinfo.points()
     recorder = container.running()
     assert "done" == complaint(recorder, "grep -q ' /fresh tmpfs ' /proc/mounts")
-    added = [point for number, point in leaks.mounts().items() if number not in before]
+    added = [point for number, point in mountinfo.points().items() if number not in before]
     assert [] == [point.replace(str(container.folder), "BUNDLE") for point in added]
 
 

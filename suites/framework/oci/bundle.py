@@ -16,7 +16,7 @@ from suites.framework.bench import Bench
 from suites.framework.oci import place
 from suites.framework.oci.config import ROOTFS
 from suites.framework.oci.spec import Spec
-from suites.framework.oci.tree import Trees
+from suites.framework.oci.tree import Look, Trees
 
 CHANNEL = "/seatrial.channel"
 """The socket's path in the container."""
@@ -30,7 +30,8 @@ class Bundle:
 
     def __init__(self, bench: Bench, name: str) -> None:
         """Make the bundle's folder with a root file system; config.json comes with `write`."""
-        self._bench, self._tree = bench, object()
+        self._bench = bench
+        self._tree: Look | None = None
         self.path = bench.make_folder() / name
         self.rootfs = self.path / ROOTFS
         bench.own(self._remove)
@@ -84,7 +85,7 @@ class Bundle:
 
     def _remove(self) -> None:
         """Remove it, having taken away what was mounted below: never into a mount, which may show the machine."""
-        place.detach(self._bench, self.path, shown="BUNDLE")
+        place.detach(self._bench, {"BUNDLE": self.path})
         with contextlib.suppress(OSError):  # not there, or no longer ours: the tree is not what it was
             self.inside(CHANNEL).unlink()
             for name in os.listdir(self.path):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from suites.framework import leaks, mounting
+from suites.framework import mountinfo, mounting
 from suites.framework.errors import InfrastructureError
 from suites.framework.mounting import libc
 
@@ -47,7 +47,7 @@ class Caller:
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._identity, self._name = self._of("/"), os.uname().nodename
         self._directory, self._aside = Path.cwd(), os.fsencode(os.path.relpath(aside, "/"))
-        self._own, self._mounts = aside, leaks.mount_table()
+        self._own, self._mounts = aside, mountinfo.table()
 
     @staticmethod
     def _of(folder: str) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class Caller:
             self._return()
             found.append("another root")
         if os.statvfs(self._own).f_flag & os.ST_RDONLY:
-            leaks.restore_options(self._mounts)
+            mountinfo.restore_options(self._mounts)
             found.append("read-only mounts")
         if os.uname().nodename != self._name:
             with suppress(OSError):

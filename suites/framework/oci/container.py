@@ -44,7 +44,8 @@ class Container:
         self.init: Child | None = None
         """The container's init, once create has succeeded: a child of the worker, held by its pidfd."""
         self.creation: Call | None = None
-        self.waited_s = 0.0
+        self.waits: list[tuple[float, float]] = []
+        """When it was waited for the program, each by its beginning and its end on the monotonic clock."""
         self._recorders: list[Recorder] = []
         self._deleted = False
         self._creation = ""
@@ -160,7 +161,7 @@ class Container:
         """Return the next recording process that connects from the container; Unmet when none does."""
         listener, began = self.bundle.listener, time.monotonic()
         ready = self._runtime.waiter.wait((listener.fileno(), *self.watch()), Deadline(self._runtime.seconds))
-        self.waited_s += time.monotonic() - began
+        self.waits.append((began, time.monotonic()))
         if listener.fileno() not in ready and not self._runtime.waiter.wait((listener.fileno(),), Deadline(0)):
             words, crash = self.fate()
             raise Unmet("the payload ready in the container", words, reason=crash or Reason.TIMEOUT)
@@ -209,14 +210,12 @@ class Container:
         """Return ``executed`` where a program of the container came to report, ``not executed`` after a silence."""
         began = time.monotonic()
         heard = self._runtime.waiter.wait((self.bundle.listener.fileno(),), Deadline(SILENCE_S))
-        self.waited_s += time.monotonic() - began
+        self.waits.append((began, time.monotonic()))
         return "executed" if heard else "not executed"
 
     def ended(self) -> Status:
         """Return the init's wait status, waiting for its end."""
-        init, began = self._held(), time.monotonic()
-        status = init.wait(Deadline(self._runtime.seconds), self._runtime.waiter)
-        self.waited_s += time.monotonic() - began
+        status = self._held().wait(Deadline(self._runtime.seconds), self._runtime.waiter)
         if status is None:
             raise Unmet("the container's init ended", "it was still running at the deadline", reason=Reason.TIMEOUT)
         return status

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suites.framework import cgroups, leaks, proc
+from suites.framework import cgroups, leaks, mountinfo, proc
 
 if TYPE_CHECKING:
     from suites.framework.oci.runtime import Runtime
@@ -36,7 +36,7 @@ class Inventory:
         ids = {container.id for container in runtime.containers}
         runtime.orphans.remain(runtime.seconds)
         return cls(
-            mounts=frozenset(leaks.mounts()),
+            mounts=frozenset(mountinfo.points()),
             cgroups=frozenset(_cgroups(runtime.cgroup, ids)),
             processes=frozenset(map(str, runtime.orphans.alive())),
             files=frozenset((*runtime.left(), *os.listdir(runtime.bench.home), *_named_after(ids))),

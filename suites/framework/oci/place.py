@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from suites.framework import leaks, mounting
+from suites.framework import mountinfo, mounting
 from suites.framework.bench import Bench
 from suites.framework.errors import InfrastructureError
 from suites.framework.leaks import Leak, Owner
@@ -40,23 +41,25 @@ class Place:
         return found + [f"{Path(point).name} is a mount" for point in mounted(self.path)]
 
     def _remove(self) -> None:
-        detach(self._bench, self.path, shown=self.path.name)
+        detach(self._bench, {self.path.name: self.path})
         shutil.rmtree(self.path)
 
 
-def mounted(path: Path) -> list[str]:
-    """Return the mount points of this mount namespace at a folder and below it, in the order of mounting."""
-    return [point for point in leaks.mounts().values() if f"{point}/".startswith(f"{path}/")]
+def mounted(*folders: Path) -> list[str]:
+    """Return the mount points of this mount namespace at these folders and below, in the order of mounting."""
+    tops = tuple(f"{folder}/" for folder in folders)
+    return [point for point in mountinfo.points().values() if f"{point}/".startswith(tops)]
 
 
-def detach(bench: Bench, path: Path, *, shown: str) -> None:
-    """Take away what is mounted at a folder and below it, as a leak of the target; `shown` stands for its path."""
-    points = mounted(path)
+def detach(bench: Bench, folders: Mapping[str, Path]) -> None:
+    """Take away what is mounted at folders and below, as leaks of the target, whose names stand for their paths."""
+    points = mounted(*folders.values())
     for point in reversed(points):
-        bench.found(Leak(owner=Owner.TARGET, kind="mounts", what=shown + point.removeprefix(str(path))))
+        shown, folder = next(item for item in folders.items() if f"{point}/".startswith(f"{item[1]}/"))
+        bench.found(Leak(owner=Owner.TARGET, kind="mounts", what=shown + point.removeprefix(str(folder))))
         mounting.detach(point)
-    if points and mounted(path):
-        raise InfrastructureError("a mount in a test's folder withstands", why=str(path))
+    if points and (left := mounted(*folders.values())):
+        raise InfrastructureError("a mount in a test's folder withstands", why=left[0])
 
 
 def mount(bench: Bench, source: str | Path, target: Path, *, kind: str = "", flags: int = 0) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from suites.catalog import Privilege
-from suites.framework.bench import Bench, slowness
+from suites.framework.bench import Bench, as_made, slowness
 from suites.framework.leaks import Leak, Owner
 from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
@@ -20,6 +19,7 @@ from suites.framework.oci.container import Container
 from suites.framework.oci.orphan import Orphans
 from suites.framework.oci.result import Call, Result
 from suites.framework.oci.spec import Spec
+from suites.framework.process import covered
 from suites.framework.waiting import Waiter
 
 GRACE_S = 1.0
@@ -160,7 +160,7 @@ class Runtime:
 
     def filled(self, word: str, **values: str) -> str:
         """Return a word of the profile with the state roots, and these values, in the place of what stands for them."""
-        for name, value in {**self.roots, **values}.items():
+        for name, value in {**self.roots, **values}.items() if "{" in word else ():
             word = word.replace(f"{{{name}}}", str(value))
         return word
 
@@ -184,10 +184,12 @@ class Runtime:
 
     @property
     def cost(self) -> tuple[float, float, int]:
-        """Return seconds and CPU seconds of all calls, and the most memory that one of them took."""
+        """Return the seconds in which a call or an init lived, CPU seconds of all calls, and the most memory of one."""
         children = [call.child for call in self._calls]
+        inits = (each.init for each in self.containers if each.init is not None)
+        waits = (wait for each in self.containers for wait in each.waits)
         return (
-            sum(child.alive_s for child in children) + sum(container.waited_s for container in self.containers),
+            covered((*(child.life for child in (*children, *inits)), *waits)),
             sum(child.cpu_s for child in children),
             max((child.rss_bytes for child in children), default=0),
         )
@@ -227,9 +229,9 @@ class Runtime:
         left = self.left()
         for name in (*left[:_FILES], *([f"among {len(left)}"] if len(left) > _FILES else [])):
             self.bench.found(Leak(owner=Owner.TARGET, kind="files", what=name))
-        for name, folder in self.roots.items():
-            place.detach(self.bench, folder, shown=f"{name} root")
-            if not _as_made(folder):  # making and removing folders is much of what a short case costs
+        place.detach(self.bench, {f"{name} root": folder for name, folder in self.roots.items()})
+        for folder in self.roots.values():
+            if not as_made(folder, 0o700):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def left(self) -> list[str]:
@@ -249,15 +251,6 @@ class Runtime:
         for container in self.containers:
             text = text.replace(container.id, "ID")
         return text
-
-
-def _as_made(folder: Path) -> bool:
-    """Return whether a state root is what it was: empty, and the caller's alone."""
-    try:
-        found = folder.lstat()
-        return (stat.S_IFDIR | 0o700, os.geteuid()) == (found.st_mode, found.st_uid) and not os.listdir(folder)
-    except OSError:
-        return False
 
 
 def _supported(entries: Sequence[str], version: str) -> Iterator[str]:

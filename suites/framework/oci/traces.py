@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from suites.framework import leaks, proc
+from suites.framework import mountinfo, proc
 from suites.framework.oci import cgroup
 from suites.framework.oci.container import NO_STATE, Container
 from suites.framework.oci.runtime import Runtime
@@ -23,7 +23,7 @@ class Traces:
     """What came since this was made: a registered id, state files, processes, mounts, cgroups."""
 
     def __init__(
-        self, runtime: Runtime, container: Container, *, mounts: Callable[[], Mapping[str, str]] = leaks.mounts
+        self, runtime: Runtime, container: Container, *, mounts: Callable[[], Mapping[str, str]] = mountinfo.points
     ) -> None:
         """Look at what is there before the container is; `mounts` returns mount id: mount point."""
         self._runtime, self._container, self._mount_table = runtime, container, mounts

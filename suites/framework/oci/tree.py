@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from suites.framework.oci.config import ROOTFS
@@ -32,9 +34,9 @@ class Trees:
 
     def __init__(self, *, keep: int = SPARE) -> None:
         """Keep at most so many."""
-        self._keep, self._spare, self._made = keep, list[tuple[Path, object]](), 0
+        self._keep, self._spare, self._made = keep, list[tuple[Path, Look]](), 0
 
-    def take(self, bundle: Path, *, source: str, payload: str, name: str) -> object:
+    def take(self, bundle: Path, *, source: str, payload: str, name: str) -> Look:
         """Make a bundle's folder and in it a tree with the program `payload` as `name`; return how it must look."""
         while self._spare:
             folder, seen = self._spare.pop()
@@ -48,9 +50,9 @@ class Trees:
         inside.chmod(0o755)
         return look(bundle)
 
-    def give(self, bundle: Path, seen: object, *, scratch: Path) -> None:
-        """Keep a bundle's folder in which nothing is new or has changed for a later test, or remove it."""
-        if len(self._spare) == self._keep or not _is(bundle, seen):
+    def give(self, bundle: Path, seen: Look | None, *, scratch: Path) -> None:
+        """Keep a bundle's folder in which nothing has changed for a later test, or remove it."""
+        if seen is None or len(self._spare) == self._keep or not (_is(bundle, seen) or _restored(bundle, seen)):
             shutil.rmtree(bundle)
             return
         self._made += 1
@@ -59,27 +61,65 @@ class Trees:
         self._spare.append((kept, seen))
 
 
-def _is(bundle: Path, seen: object) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What is equal as long as nothing in a tree has changed."""
+
+    tops: tuple[tuple[int, ...], ...]
+    """Whose and what the bundle's folder and the root are: sockets come and go in them."""
+    bundle: tuple[str, ...]
+    root: frozenset[str]
+    """Names in these two."""
+    entries: tuple[tuple[str, int, int, int], ...]
+    """Of everything below the root: path, device, inode and the time of its last change."""
+
+
+def look(bundle: Path) -> Look:
+    """Return how a bundle's tree stands; OSError where it cannot be read."""
+    root = f"{bundle}/{ROOTFS}"
+    tops = ((top.st_ino, top.st_mode, top.st_uid, top.st_gid) for top in (bundle.lstat(), os.lstat(root)))
+    return Look(
+        tops=tuple(tops),
+        bundle=tuple(os.listdir(bundle)),
+        root=frozenset(os.listdir(root)),
+        entries=tuple(sorted(_entries(root, ""))),
+    )
+
+
+def _entries(folder: str, place: str) -> Iterator[tuple[str, int, int, int]]:
+    """Yield what is in a folder; who exchanges a link, of which there are most, changes the folder that it is in."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = f"{place}/{entry.name}"
+            if place and entry.is_symlink():
+                yield name, 0, entry.inode(), 0
+                continue
+            stat = entry.stat(follow_symlinks=False)
+            yield name, stat.st_dev, stat.st_ino, stat.st_ctime_ns
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries(entry.path, name)
+
+
+def _is(bundle: Path, seen: Look) -> bool:
     try:
         return look(bundle) == seen
     except OSError:
         return False
 
 
-def look(bundle: Path) -> object:
-    """Return something that is equal as long as nothing in a tree has changed; of two tops, whose and what they are."""
-    tops = ((top.st_ino, top.st_mode, top.st_uid, top.st_gid) for top in (bundle.lstat(), (bundle / ROOTFS).lstat()))
-    return tuple(tops), os.listdir(bundle), sorted(_entries(f"{bundle}/{ROOTFS}", ""))
+def _restored(bundle: Path, seen: Look) -> bool:
+    """Remove what a case has laid into the top of a tree; return whether it is then as it was."""
+    with suppress(OSError):
+        for name in frozenset(os.listdir(bundle / ROOTFS)) - seen.root:
+            _remove(bundle / ROOTFS / name)
+    return _is(bundle, seen)
 
 
-def _entries(folder: str, place: str) -> Iterator[tuple[str, int, int, int]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stat = entry.stat(follow_symlinks=False)
-            name = f"{place}/{entry.name}"
-            yield name, stat.st_dev, stat.st_ino, stat.st_ctime_ns
-            if entry.is_dir(follow_symlinks=False):
-                yield from _entries(entry.path, name)
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def copy(source: str, target: str) -> None:
