@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from suites.framework import __main__ as launcher
+from suites.framework import cleanup
 from suites.framework.cgroups import PREFIX
 from suites.framework.cleanup import SCRATCH_MARKER, make_scratch
 from suites.framework.commands import clean
@@ -40,6 +42,16 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Remainder]:
         monkeypatch.setattr(clean, source, list)
     monkeypatch.setattr(clean, "old_runs", lambda _: remainders)
     return remainders
+
+
+def test_folder_of_a_killed_command_is_a_remainder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command keeps in TMPDIR is gone at its end, and carries the marker by which `clean` knows it till then."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    with cleanup.scratch("doctor") as folder:
+        assert [] == list(scratches(tmp_path))
+        monkeypatch.setattr(cleanup, "in_use", lambda _: False)
+        assert [f"scratch folder {folder}"] == [remainder.what for remainder in scratches(tmp_path)]
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_only_abandoned_folders_of_ours_are_remainders(tmp_path: Path) -> None:

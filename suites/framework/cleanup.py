@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import select
 import shutil
 import signal
 import stat
+import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from suites.framework import launcher, proc
+from suites.framework.errors import InfrastructureError
 
 SCRATCH_MARKER = ".seatrial-scratch"
 """Name of the file that a folder must hold to be removed recursively."""
@@ -117,6 +120,18 @@ def make_scratch(path: Path) -> Path:
     path.mkdir(mode=0o700, parents=True)
     (path / SCRATCH_MARKER).write_text(f"{os.getpid()} {start_time(os.getpid())}")
     return path
+
+
+@contextmanager
+def scratch(purpose: str) -> Iterator[Path]:
+    """Yield a private folder in TMPDIR, and remove it; who is killed meanwhile leaves one that `clean` knows."""
+    folder = make_scratch(Path(tempfile.gettempdir()) / f"seatrial-{purpose}-{secrets.token_hex(4)}")
+    try:
+        yield folder
+    finally:
+        problem = remove_scratch(folder)
+    if problem:
+        raise InfrastructureError("a folder of this command is left", why=problem)
 
 
 def in_use(path: Path) -> bool:

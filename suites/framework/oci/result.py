@@ -65,9 +65,13 @@ class Call:
         environment: Mapping[str, str],
         fds: Mapping[int, int],
         waiter: Waiter,
+        shown: str = "",
     ) -> None:
-        """Spawn it with stdin, stdout and stderr of its own where `fds` (its number: ours) does not say otherwise."""
-        self.verb, self._waiter = verb, waiter
+        """Spawn it with stdin, stdout and stderr of its own where `fds` (its number: ours) does not say otherwise.
+
+        `shown` is how a report writes the call; without it that is the verb.
+        """
+        self.verb, self.shown, self._waiter = verb, shown or verb, waiter
         self.began = time.monotonic()
         given = [null := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
         self.streams: dict[str, Capture] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ class Runtime:
         self.seconds = bench.patience(target)
         self.containers: list[Container] = []
         self._calls: list[Call] = []
-        self._results: list[Result] = []
+        self._results: list[tuple[Call, Result]] = []
         self.orphans = Orphans(self._held)
         self._caller, self._closing = Caller(bench.home), False
         bench.own(self._caller.close)
@@ -101,12 +102,14 @@ class Runtime:
         through: Sequence[str] = (),
     ) -> Call:
         """Start a verb and return the running call; `through` are words in front that become the runtime."""
+        line = self.words(verb, *words, values=values)
         call = Call(
             verb or "the runtime",
-            [*through, *self.words(verb, *words, values=values)],
+            [*through, *line],
             environment={**self.environment, **(environment or {})},
             fds=fds or {},
             waiter=self.waiter,
+            shown=shlex.join(line[len(self.target.wrap) + len(self.target.argv) :]),
         )
         self._calls.append(call)
         return call
@@ -114,7 +117,7 @@ class Runtime:
     def end(self, call: Call, *, within: float | None = None, hangs: bool = False) -> Result:
         """Return how a call ended; Unmet where it did not within its deadline, unless it may hang (`hangs`)."""
         result = call.end(self.deadline_s if within is None else within)
-        self._results.append(result)
+        self._results.append((call, result))
         if (harm := self._caller.undo()) and not self._closing:
             raise Unmet(f"{result.verb} leaves its caller as it was", f"it gave its caller {harm}")
         if result.status is None and not hangs:
@@ -196,7 +199,8 @@ class Runtime:
 
     def evidence(self) -> Sequence[Evidence]:
         """Return what every call said, what the runtime logged, and how each container stands."""
-        calls = [f"{result.verb}: {result.status or 'killed at the deadline'}" for result in self._results[-40:]]
+        ended = self._results[-40:]
+        calls = [f"{call.shown}: {result.status or 'killed at the deadline'}" for call, result in ended]
         shown = [Evidence(title="calls", text="\n".join(calls) or "none")]
         said = ((f"{call.verb}: {title}", call.output(title)) for call in self._calls for title in call.streams)
         last = {(title, text): None for title, text in said if text}  # who polls asks the same a hundred times
