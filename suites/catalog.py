@@ -25,10 +25,11 @@ class Kind(StrEnum):
 
     INIT = "init"
     OCI = "oci"
+    BUILDSCRIPTS = "buildscripts"
 
 
 class Mode(StrEnum):
-    """How a case runs its target: as an ordinary process, PID 1, below docker, or by a runtime's command line."""
+    """How a case runs its target: as an ordinary process, PID 1, below docker, or by its own command line."""
 
     PLAIN = "plain"
     PID1 = "pid1"
@@ -51,10 +52,18 @@ class Environment:
 
 ENVIRONMENTS = tuple(Environment(privilege=privilege, place=place) for privilege in Privilege for place in Place)
 
-SUITES: dict[Kind, str] = {Kind.INIT: "suites/init", Kind.OCI: "suites/oci"}
+SUITES: dict[Kind, str] = {
+    Kind.INIT: "suites/init",
+    Kind.OCI: "suites/oci",
+    Kind.BUILDSCRIPTS: "suites/buildscripts",
+}
 """The folder of test modules for each kind, relative to the folder that holds ``suites``."""
 
-MODES: dict[Kind, tuple[Mode, ...]] = {Kind.INIT: (Mode.PLAIN, Mode.PID1), Kind.OCI: (Mode.CLI,)}
+MODES: dict[Kind, tuple[Mode, ...]] = {
+    Kind.INIT: (Mode.PLAIN, Mode.PID1),
+    Kind.OCI: (Mode.CLI,),
+    Kind.BUILDSCRIPTS: (Mode.CLI,),
+}
 """The modes of a case that names none."""
 
 TIERS: dict[str, int] = {"smoke": 1, "plan": 2, "full": 3, "nightly": 4}

@@ -71,6 +71,7 @@ def test_modes_environments_and_facts_come_from_the_marks(known: tuple[Case, ...
     assert Fact.DOCKER_COMMAND in one(known, "TM-14").requires
     assert Fact.PSEUDO_TERMINAL in one(known, "TT-03").requires
     assert Fact.PID_NAMESPACE in one(known, "TM-10").requires
+    assert (Fact.BASH,) == one(known, "W2").requires
 
 
 def test_a_tier_is_read(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from suites.catalog import Kind
 from suites.framework import __main__ as launcher
 from suites.framework import cleanup
 from suites.framework.cgroups import PREFIX
@@ -18,6 +19,7 @@ from suites.framework.commands import clean
 from suites.framework.commands.clean import Remainder, scratches
 from suites.framework.errors import ExitCode
 from suites.framework.facts import Fact
+from suites.framework.targets.profile import load
 from tests.fake_run import FakeRun, failed, passed
 from tests.walled import refusal
 
@@ -142,6 +144,20 @@ def test_report_pins_the_failures_of_a_young_target(run: Path, capsys: pytest.Ca
     assert ExitCode.USAGE == launcher.main(words)
     assert f"{file} exists: a written profile is not overwritten" in capsys.readouterr().err
     assert text == file.read_text()
+
+
+def test_report_pins_the_test_where_another_of_the_same_case_passed(tmp_path: Path) -> None:
+    """A deviation without it would be expected of the other test too."""
+    fake = FakeRun(tmp_path / "runs")
+    fake.target("runc", kind="oci")
+    for node, ended in {"t.py::test_one[runc-cli]": failed, "t.py::test_two[runc-cli]": passed}.items():
+        fake.case(node, ended(node), target="runc", kind="oci", mode="cli", cases=("D10",))
+    fake.finish()
+    file = tmp_path / "runc.toml"
+    launcher.main(["report", "--runs", str(tmp_path / "runs"), "--write-profile", str(file)])
+    (pinned,) = load(file).deviation
+    assert ("test_one",) == pinned.test
+    assert (Kind.OCI,) == load(file).kinds
 
 
 def test_report_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

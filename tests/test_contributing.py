@@ -87,7 +87,7 @@ def test_example_loads_and_names_cases_that_exist(tmp_path: Path) -> None:
     path.write_text(example())
     profile = load(path)
     check_cases(profile, {case.id for case in cases.load(CHECKOUT)})
-    assert ("myinit", ["EX-04"]) == (profile.name, [deviation.case for deviation in profile.deviation])
+    assert ("myinit", [("EX-04",)]) == (profile.name, [deviation.case for deviation in profile.deviation])
 
 
 def test_example_is_as_short_as_promised() -> None:

@@ -14,8 +14,8 @@ from suites.framework.model import Control, Deviation, Outcome, Reason
 from suites.framework.observation import Lacking, NotOffered, Unmet
 
 MISSING = Missing(fact=Fact.OVERLAY, reason="mount: no such device", remedy="modprobe overlay")
-KNOWN = Deviation(case="SG-01", observed="exit 1", reason="fixed in 2.0")
-RACING = Deviation(case="SG-01", observed="exit 3", or_observed=("exit 1", "as the case asks"), reason="a race")
+KNOWN = Deviation(case=("SG-01",), observed="exit 1", reason="fixed in 2.0")
+RACING = Deviation(case=("SG-01",), observed="exit 3", or_observed=("exit 1", "as the case asks"), reason="a race")
 CONTROL = Control(reason="it never forwards", plain=("SG-01",), pid1=("*",))
 FAILED = Sight(message="expected exit 0, but exit 1", expected="exit 0", actual="exit 1", reason="crash")
 OTHER = Sight(message="expected exit 0, but exit 2", expected="exit 0", actual="exit 2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -13,9 +14,13 @@ import pytest
 from suites.framework.cases import load
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-CARRIERS = {"init": "inits/reference_init.py", "oci": "runtimes/proxy.py"}
+CARRIERS = {
+    "init": "inits/reference_init.py",
+    "oci": "runtimes/proxy.py",
+    "buildscripts": "wrappers/reference.sh",
+}
 """The program that carries the faults of a kind."""
-CHAPTERS = {"init": {"SG", "TM", "EX", "RP", "TT", "FD"}, "oci": set("ABCDEFGHIJKL")}
+CHAPTERS = {"init": {"SG", "TM", "EX", "RP", "TT", "FD"}, "oci": set("ABCDEFGHIJKL"), "buildscripts": {"W"}}
 CASES = {f"{case.kind}:{case.id}" for case in load(FIXTURES.parent)}
 REQUIRED = {"id": str, "bug": str, "find": str, "replace": str, "killed_by": list}
 OPTIONAL = {"mode": str, "source": str, "file": str, "base": str}
@@ -43,7 +48,7 @@ def applied(mutant: dict[str, Any]) -> str:
 @each_kind
 def test_there_are_enough_and_each_has_its_own_name_and_effect(kind: str) -> None:
     mutants = listed(kind)
-    assert len(mutants) >= {"init": 18, "oci": 40}[kind]
+    assert len(mutants) >= {"init": 18, "oci": 40, "buildscripts": 20}[kind]
     assert [] == [name for name, count in Counter(mutant["id"] for mutant in mutants).items() if count > 1]
     assert len(mutants) == len({(mutant.get("base"), applied(mutant)) for mutant in mutants})
 
@@ -71,7 +76,11 @@ def test_fault_has_exactly_one_place(mutant: dict[str, Any]) -> None:
 
 @each
 def test_faulty_copy_is_a_program(mutant: dict[str, Any]) -> None:
-    compile(applied(mutant), mutant["id"], "exec")
+    text = applied(mutant)
+    if text.startswith("#!/bin/bash"):
+        assert b"" == subprocess.run(["bash", "-n"], input=text.encode(), capture_output=True, check=False).stderr
+    else:
+        compile(text, mutant["id"], "exec")
 
 
 @each

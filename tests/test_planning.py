@@ -178,8 +178,9 @@ def planned(
     suffix: str = "",
     here: str = "root-native",
     fixtures: tuple[str, ...] = (),
+    kind: Kind = Kind.INIT,
 ) -> Node:
-    pairing = Pairing(target=target(), mode=mode) if mode else None
+    pairing = Pairing(target=target(kind=kind), mode=mode) if mode else None
     name = f"{pairing.id}{suffix}" if pairing else suffix
     item: Any = FakeItem(*marked, pairing=pairing, name=name, fixtures=fixtures)
     return planning.node(item, environment(here))
@@ -215,6 +216,20 @@ def test_a_mode_and_a_fixture_need_facts(
 def test_the_docker_mode_needs_its_command() -> None:
     """Cases under the docker command need the command."""
     assert Fact.DOCKER_COMMAND in planned(mode=Mode.DOCKER).requires
+
+
+@pytest.mark.parametrize(
+    ("kind", "here", "implied"),
+    [
+        (Kind.OCI, "root-native", {Fact.PID_NAMESPACE, Fact.ROOTFS, Fact.STATIC_PAYLOAD}),
+        (Kind.OCI, "rootless-native", {Fact.PID_NAMESPACE, Fact.USER_NAMESPACE, Fact.ROOTFS, Fact.STATIC_PAYLOAD}),
+        (Kind.BUILDSCRIPTS, "root-native", {Fact.BASH}),
+        (Kind.BUILDSCRIPTS, "rootless-native", {Fact.BASH}),
+    ],
+)
+def test_a_kind_needs_facts(kind: Kind, here: str, implied: set[Fact]) -> None:
+    """In the same mode a runtime needs what containers are made of, a build wrapper its scripts' shell."""
+    assert implied | {Fact.PROC_CHILDREN} == set(planned(mode=Mode.CLI, here=here, kind=kind).requires)
 
 
 def test_a_test_without_target_keeps_its_own_parameter() -> None:

@@ -121,10 +121,10 @@ def test_has_no_target(terminal, context, here):
     assert terminal.master > 2 and context.run and here.name
 '''
 DEVIATIONS = (
-    Deviation(case="EX-01", observed="exit 3", reason="bug 7"),
-    Deviation(case="EX-02", observed="exit 3", reason="bug 7"),
-    Deviation(case="init:EX-03", observed="exit 3", reason="bug 7"),
-    Deviation(case="EX-04", observed="odd {parameter}", reason="bug 8", parameter=("a",)),
+    Deviation(case=("EX-01",), observed="exit 3", reason="bug 7"),
+    Deviation(case=("EX-02",), observed="exit 3", reason="bug 7"),
+    Deviation(case=("init:EX-03",), observed="exit 3", reason="bug 7"),
+    Deviation(case=("EX-04",), observed="odd {parameter}", reason="bug 8", parameter=("a",)),
 )
 EXPECTED = {
     "passes": (Outcome.PASSED, ""),

@@ -63,7 +63,7 @@ def test_every_key_of_a_profile_arrives(tmp_path: Path) -> None:
     assert profile.package == {"debian": "tini", "fedora": "tini-static"}
     assert profile.limits == {"start-ms": 3.0}
     assert (profile.call.init.separator, profile.call.init.subreaper) == ("--", ("-s",))
-    assert [deviation.case for deviation in profile.deviation] == ["FD-06", "SG-09"]
+    assert [deviation.case for deviation in profile.deviation] == [("FD-06",), ("SG-09",)]
     assert profile.deviation[0].mode == ("pid1",)
     assert profile.deviation[1].environment == ("root-native", "rootless-native")
 
@@ -142,12 +142,14 @@ def test_two_deviations_of_one_case_with_different_scopes_are_fine(tmp_path: Pat
     assert len(profile.deviation) == 2
 
 
-def test_a_deviation_of_several_cases_is_one_of_each(tmp_path: Path) -> None:
+def test_a_deviation_of_several_cases_holds_for_each(tmp_path: Path) -> None:
     """A list of cases stands for one entry each, alike in all else; a case is not named twice in one scope."""
     several = DEVIATION.replace('"A"', '["A", "init:B"]') + 'mode = "pid1"\n'
-    one, other = load(written(tmp_path, several)).deviation
-    assert ("A", "init:B") == (one.case, other.case)
-    assert one == dataclasses.replace(other, case="A")
+    (one,) = load(written(tmp_path, several)).deviation
+    assert ("A", "init:B") == one.case
+    for case in ("A", "init:B"):
+        assert one == match([one], cases=(case,), environment="root-native", mode="pid1")
+    assert match([one], cases=("B",), environment="root-native", mode="pid1") is None
     for wrong, said in {
         several * 2: "two entries for A",
         several + DEVIATION.replace('"A"', "[]"): r"\[1\]\.case: empty",
@@ -177,7 +179,7 @@ def test_unknown_cases_are_refused(tmp_path: Path) -> None:
 
 
 def deviation(observed: str, **scope: tuple[str, ...]) -> Deviation:
-    return dataclasses.replace(Deviation(case="A", observed=observed, reason="r"), **scope)  # type: ignore[arg-type]
+    return dataclasses.replace(Deviation(case=("A",), observed=observed, reason="r"), **scope)  # type: ignore[arg-type]
 
 
 def found(entries: list[Deviation], **here: str) -> str | None:
@@ -202,6 +204,12 @@ def test_the_bare_target_is_a_scope() -> None:
     assert found([deviation("bare", variant=("-",))], variant="g") is None
 
 
+def test_a_test_is_a_scope() -> None:
+    """Of two tests of one case each can deviate in its own way, or one alone."""
+    entries = [deviation("one", test=("test_one",)), deviation("two", test=("test_two",))]
+    assert ["one", "two", None] == [found(entries, test=f"test_{name}") for name in ("one", "two", "three")]
+
+
 @pytest.mark.parametrize(
     ("prefix", "version", "fits"),
     [
@@ -221,8 +229,8 @@ def test_dumped_deviations_are_read_back(tmp_path: Path) -> None:
     """What `report --write-profile` writes is a profile, whatever was observed."""
     strange = 'a "quoted" \\ line\nnext\ttab \x07\x7f ü \u2028'
     entries = [
-        Deviation(case="A", observed=strange, reason="", mode=("pid1",), version=("1", "2")),
-        Deviation(case="B", observed="o", reason="known", source="x.c"),
+        Deviation(case=("A",), observed=strange, reason="", mode=("pid1",), version=("1", "2")),
+        Deviation(case=("B",), observed="o", reason="known", source="x.c"),
     ]
     read = load(written(tmp_path, dump(entries))).deviation
     assert [entry.reason for entry in read] == [UNWRITTEN, "known"]
@@ -231,7 +239,7 @@ def test_dumped_deviations_are_read_back(tmp_path: Path) -> None:
 
 def test_dump_survives_bytes_that_are_not_text(tmp_path: Path) -> None:
     """Lone surrogates (a target's non-UTF-8 output) become escapes instead of a traceback."""
-    text = dump([Deviation(case="A", observed="\udcff", reason="r")])
+    text = dump([Deviation(case=("A",), observed="\udcff", reason="r")])
     assert load(written(tmp_path, text)).deviation[0].observed == "\\udcff"
 
 
@@ -239,7 +247,7 @@ def test_catalogue_is_sound() -> None:
     """Every shipped profile loads; controls are shown as control:NAME; the null ones must fail everything."""
     catalogue = load_catalogue(CATALOGUE)
     controls = {name for name, profile in catalogue.items() if profile.control}
-    assert controls == {f"control:{name}" for name in ("none", "shell", "python", "true", "false", "json")}
+    assert controls == {f"control:{name}" for name in ("none", "shell", "python", "true", "false", "json", "touch")}
     assert {"reference", "tini", "dumb-init", "catatonit"} <= set(catalogue)
     assert catalogue["reference"].deviation == ()
     for name in ("control:true", "control:false"):

@@ -84,11 +84,102 @@ class OciCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildscriptsCall:
+    """How a wrapper of build scripts is called and what it offers.
+
+    A command line is the target's own words, then those of one of these. ``{root}`` stands for the folder in which it
+    works, ``{step}`` for a step's name; ``{options}`` and ``{arguments}`` are words of their own that stand for any
+    number of words.
+    """
+
+    run: tuple[str, ...] = ("{options}", "{root}")
+    """Builds everything. With ``{step}`` in a word it builds one step, and is called for each in the order of their
+    needs; without ``{arguments}`` the scripts get none (*not offered*)."""
+    plan: tuple[str, ...] = ()
+    """Prints the names of the steps in their order, one a line; empty = not offered. So for the next two."""
+    state: tuple[str, ...] = ()
+    """Prints a line for each step: its name, and a word that says how it stands."""
+    clean: tuple[str, ...] = ()
+    """Forgets what was built."""
+    states: dict[str, str] = field(default_factory=dict)
+    """Its word: ours, where they differ: ``done``, ``pending``, ``stale``, ``running``, ``exit``, ``signal``,
+    ``interrupted``, ``timeout``, ``silence``, ``oom``, ``disk-full``."""
+    stamp: str = ""
+    """A path that is there when ``{step}`` is done, for a wrapper without `state`."""
+    state_file: str = ""
+    """What says how ``{step}`` stands, for cases that damage it; empty = not offered."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """What becomes of a step whose `state_file` was damaged, by the name of the damage as in the case (``directory``):
+    ``rebuilt``, which is also where nothing is said, or ``refused``, which is `infrastructure` with its path."""
+    log: str = ""
+    """Paths of the logs of ``{step}`` with ``*`` in them, the oldest first by name; empty = not offered."""
+    artefacts: str = "{root}/out"
+    """The folder that the scripts fill."""
+    script: str = "{root}/scripts/{step}.sh"
+    """Where a step's script stands."""
+    sources: str = "{root}/sources"
+    """The folder of the archives that steps unpack."""
+    header: tuple[str, ...] = ()
+    """Lines below the first one of each script; one with ``{need}`` stands there for each need, one with ``{source}``
+    and ``{sha256}`` for each source."""
+    folders: tuple[str, ...] = ()
+    """Folders that must be there before it is called."""
+    install: str = ""
+    """Where a copy of the wrapper has to stand, for one that finds its root from its own place."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """What it must find in its environment."""
+    environment: tuple[str, ...] = ()
+    """All that its scripts find in theirs, each ``NAME=VALUE``, beside what their shell adds; empty = not offered."""
+    dry_run: tuple[str, ...] = ()
+    """Options; empty = not offered, so for those that follow."""
+    jobs: tuple[str, ...] = ()
+    """``{jobs}``: what make(1) gets as -j."""
+    timeout: tuple[str, ...] = ()
+    """``{seconds}`` that a step may take in all."""
+    silence: tuple[str, ...] = ()
+    """``{seconds}`` that a step may take without a byte of output."""
+    log_cap: tuple[str, ...] = ()
+    """``{bytes}`` that are kept of a step's output."""
+    memory: tuple[str, ...] = ()
+    """``{kib}`` of address space for each process of a step (RLIMIT_AS)."""
+    processes: tuple[str, ...] = ()
+    """``{processes}`` that a step may have (RLIMIT_NPROC)."""
+    disk: tuple[str, ...] = ()
+    """``{kib}`` of free disk without which nothing is started."""
+    ram: tuple[str, ...] = ()
+    """``{kib}`` of free memory without which nothing is started."""
+    tool: tuple[str, ...] = ()
+    """A program, ``{tool}``, without which nothing is started."""
+    chroot: tuple[str, ...] = ()
+    """Runs the scripts with the root folder as theirs, with dev, proc and sys."""
+    isolated: tuple[str, ...] = ()
+    """Runs the scripts without a network."""
+    help: tuple[str, ...] = ()
+    """Words that make it explain itself."""
+    offers: tuple[str, ...] = ()
+    """What else it can do, in the words of the cases that ask for it: ``resume``, ``lock``, ``sources``."""
+    usage: int = 64
+    """Exit code of a wrong call, a script that cannot be run included."""
+    plan_error: int = 65
+    """Exit code of a plan that makes no sense."""
+    precluded: int = 69
+    """Exit code where something that it needs is missing."""
+    infrastructure: int = 74
+    """Exit code where its own files cannot be written."""
+    locked: int = 75
+    """Exit code where somebody else builds in this root."""
+    signals: str = "128+n"
+    """How it ends where signal n ended a script: with the code ``128+n`` or ``-n`` (256 - n, as wait(2) has no negative
+    ones), or by the signal, ``n``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """Calling conventions, one table per kind."""
 
     init: InitCall = InitCall()
     oci: OciCall = OciCall()
+    buildscripts: BuildscriptsCall = field(default_factory=BuildscriptsCall)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ class Case:
     """What is checked, with the contract in brackets: the first line of the docstring."""
     why: str
     by_hand: str
-    """A few lines of shell in which ``$INIT`` or ``$RUNTIME`` stands for the target."""
+    """A few lines of shell in which ``$INIT``, ``$RUNTIME`` or ``$WRAPPER`` stands for the target."""
     modes: tuple[Mode, ...]
     environments: tuple[str, ...]
     requires: tuple[Fact, ...]
@@ -92,6 +92,8 @@ def _tried(marks: Sequence[pytest.Mark], modes: Sequence[Mode], here: Environmen
 def _implied(function: Callable[..., Any], modes: Sequence[Mode]) -> Iterator[Fact]:
     if "terminal" in inspect.signature(function).parameters:
         yield Fact.PSEUDO_TERMINAL
+    if "wrapper" in inspect.signature(function).parameters:
+        yield Fact.BASH
     if tuple(modes) == (Mode.PID1,):
         yield Fact.PID_NAMESPACE
     if tuple(modes) == (Mode.DOCKER,):

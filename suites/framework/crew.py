@@ -29,6 +29,8 @@ SLOW_S = 0.5
 """A case that has taken so long already is named beside what its worker uses."""
 START_S = 120.0
 """A worker that has written nothing by then is killed."""
+HEAVY = 10
+"""Cases of more weight may take longer, in proportion."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class Member:
     over: bool = False
     planned: list[str] = field(default_factory=list)
     started: set[str] = field(default_factory=set)
+    weights: dict[str, int] = field(default_factory=dict)
 
     @property
     def rest(self) -> tuple[str, ...]:
@@ -106,12 +109,18 @@ class Crew:
         for member in self._left():
             if member.worker.fileno() in ready:
                 self._end(member)
-            elif not member.timed_out and self.clock() - member.since > (self.node_s if member.node else START_S):
+            elif not member.timed_out and self.clock() - member.since > self._limit(member):
                 member.timed_out = True
                 member.worker.kill()
         self.progress.tick()
         if self.sampler:
             self.sampler.tick()
+
+    def _limit(self, member: Member) -> float:
+        """Return how long a worker may be silent: one that is at a heavy case longer, in seconds."""
+        if not member.node:
+            return START_S
+        return self.node_s * max(1.0, member.weights.get(member.node, 1) / HEAVY)
 
     def _look(self) -> None:
         """Read what the workers wrote since the last look."""
@@ -136,8 +145,9 @@ class Crew:
     def _note(self, member: Member, event: Event) -> None:
         member.since = self.clock()
         match event:
-            case Planned(node=node):
+            case Planned(node=node, weight=weight):
                 member.planned.append(node)
+                member.weights[node] = weight
             case Started(node=node):
                 member.node = node
                 member.started.add(node)

@@ -31,6 +31,9 @@ class Fact(StrEnum):
     ROOTFS = "rootfs"
     """A root file system for containers is there, or can be made: a static busybox at least."""
 
+    SOURCES = "sources"
+    """The source archives of the packages that build scripts are tried with are in the cache."""
+
     CARGO = "cargo"
     """cargo builds checkouts with a Cargo.toml."""
     GO = "go"
@@ -87,6 +90,8 @@ class Fact(StrEnum):
     """A process enters the PID namespace of another one (nsenter(1), setns(2))."""
     BASH = "bash"
     """bash runs: a shell with job control."""
+    TOOLCHAIN = "toolchain"
+    """make, a C and a C++ compiler build programs, and tar and xz unpack archives."""
     DOCKER_COMMAND = "docker-command"
     """The docker command line runs and stops a container from within the environment."""
     DOCKER_EXEC = "docker-exec"

@@ -95,6 +95,8 @@ class Planned:
     parameter: str = ""
     standby: bool = False
     """True for a reference that runs only because a target failed this case."""
+    weight: int = 1
+    """About how many times as long as most it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,8 @@ METRICS: dict[str, type[Sample | Total]] = {"sample": Sample, "total": Total}
 class Deviation:
     """A known difference from what a case asserts; noticed when it goes away."""
 
-    case: str
+    case: tuple[str, ...]
+    """Ids of the cases that it is seen in, each by itself."""
     observed: str
     """The `actual` of the failure, literally; ``{parameter}`` stands for the node's parameter."""
     reason: str
@@ -208,6 +211,8 @@ class Deviation:
     """Prefixes of the target's version."""
     variant: tuple[str, ...] = ()
     """Names of variants; the bare target is written ``-``."""
+    test: tuple[str, ...] = ()
+    """Names of test functions, where several tests are one case and not all of them fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +339,8 @@ class Paths:
     """Words that start the payload: the compiled one, or ``{python}`` and the twin."""
     rootfs: str = ""
     """A root file system for containers, read-only; empty where there is none."""
+    sources: tuple[str, ...] = ()
+    """Source archives of packages, read-only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,6 +166,7 @@ class Phase:
                 scratch=str(self._place(work)),
                 payload=found.payload,
                 rootfs=found.rootfs,
+                sources=found.sources,
                 events="",
             ),
             image=image.name if image else "",

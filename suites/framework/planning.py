@@ -40,6 +40,8 @@ class Node:
     weight: int
     parameter: str
     pairing: Pairing | None
+    test: str = ""
+    """Name of the test function."""
 
     @property
     def key(self) -> tuple[tuple[str, ...], str, str, int]:
@@ -113,6 +115,7 @@ def node(item: pytest.Item, here: Environment) -> Node:
         weight=max(arguments(marks, "weight"), default=1),
         parameter=parameter,
         pairing=pairing,
+        test=getattr(item, "originalname", ""),
     )
 
 
@@ -121,12 +124,14 @@ def _implied(pairing: Pairing | None, here: Environment, item: pytest.Item) -> I
     if pairing is None:
         return
     yield Fact.PROC_CHILDREN
-    if pairing.mode in (Mode.PID1, Mode.CLI):
+    if pairing.mode is Mode.PID1 or pairing.target.kind is Kind.OCI:
         yield Fact.PID_NAMESPACE
         if here.privilege is Privilege.ROOTLESS:
             yield Fact.USER_NAMESPACE
-    if pairing.mode is Mode.CLI:
+    if pairing.target.kind is Kind.OCI:
         yield from (Fact.ROOTFS, Fact.STATIC_PAYLOAD)
+    if pairing.target.kind is Kind.BUILDSCRIPTS:
+        yield Fact.BASH
     if pairing.mode is Mode.DOCKER:
         yield Fact.DOCKER_COMMAND
     if "terminal" in getattr(item, "fixturenames", ()):

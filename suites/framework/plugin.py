@@ -21,6 +21,7 @@ import pytest
 from suites.catalog import ENVIRONMENTS, Environment, Kind
 from suites.framework import judgement, leaks, marks, planning, probes
 from suites.framework.bench import Bench
+from suites.framework.buildscripts.wrapper import Wrapper
 from suites.framework.codec import decode
 from suites.framework.events import EventLog
 from suites.framework.facts import Missing
@@ -44,6 +45,7 @@ from suites.framework.model import (
 from suites.framework.observation import Lacking, NotOffered, Unmet
 from suites.framework.oci import caller
 from suites.framework.oci.runtime import Runtime
+from suites.framework.offers import unoffered
 from suites.framework.planning import Node, Pairing
 from suites.framework.secrecy import Secrets
 from suites.framework.targets.contained import ContainedInit
@@ -52,7 +54,12 @@ from suites.framework.targets.init import Init
 from suites.framework.terminal import Terminal
 
 NODE = pytest.StashKey[Node]()
-CASE_FIXTURES: dict[str, Kind] = {"init": Kind.INIT, "contained": Kind.INIT, "runtime": Kind.OCI}
+CASE_FIXTURES: dict[str, Kind] = {
+    "init": Kind.INIT,
+    "contained": Kind.INIT,
+    "runtime": Kind.OCI,
+    "wrapper": Kind.BUILDSCRIPTS,
+}
 """Fixtures that are a target in a mode, and the kind they draw from."""
 
 
@@ -167,6 +174,7 @@ class Worker:
                 requires=tuple(map(str, node.requires)),
                 parameter=node.parameter,
                 standby=self._stands_by(item),
+                weight=node.weight,
             )
         )
 
@@ -254,6 +262,7 @@ class Worker:
             parameter=node.parameter,
             version=target.version,
             variant=target.variant,
+            test=node.test,
         )
         if deviation is not None:
             deviation = judgement.concerning(deviation, node.parameter)
@@ -355,6 +364,12 @@ class Worker:
         return Runtime(bench, pairing.target)
 
     @pytest.fixture
+    def wrapper(self, request: pytest.FixtureRequest, bench: Bench) -> Wrapper:
+        """Return a wrapper of build scripts with a root folder of the test's own (kind buildscripts)."""
+        pairing: Pairing = request.param
+        return Wrapper(bench, pairing.target)
+
+    @pytest.fixture
     def terminal(self, bench: Bench) -> Terminal:
         """Return a pseudo-terminal of the test's own."""
         opened = Terminal()
@@ -375,23 +390,6 @@ class Progress:
         self.evidence: list[Evidence] = []
         self.left: tuple[Leak, ...] = ()
         self.bench: Bench | None = None
-
-
-def unoffered(node: Node) -> str:
-    """Return the words of a case that the target's profile does not offer in this mode."""
-    assert node.pairing is not None
-    control = node.pairing.target.profile.control
-    if control is not None and judgement.must_fail(control, node.pairing.mode, ()):
-        return ""  # a null target is given every case
-    offers = offered(node.pairing)
-    return ", ".join(word for word in node.offers if word not in offers)
-
-
-def offered(pairing: Pairing) -> frozenset[str]:
-    """Return what a target's profile offers in a mode, in the words of its adapter."""
-    if pairing.target.kind is Kind.OCI:
-        return Runtime.offers(pairing.target)
-    return Init.offers(pairing.target, pairing.mode)
 
 
 def title(item: pytest.Item) -> str:

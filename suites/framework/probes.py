@@ -6,6 +6,7 @@ Each probe returns a `Finding`; none looks at a uid, a sysctl or a version to gu
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,27 @@ def bash(bench: Bench) -> Finding:
     """Run bash."""
     trouble = _try(bench, [tool("bash"), "--norc", "-c", '[ -n "$BASH_VERSION" ]'])
     return _finding(Fact.BASH, "bash -c", trouble, "install bash: sudo apt-get install bash")
+
+
+_BUILD = r"""set -e
+cd "$1"
+echo 'int main(void) { return 0; }' | tee a.c >b.cc
+printf 'all: a b\na: a.c\n\tcc -o a a.c\nb: b.cc\n\tc++ -o b b.cc\n' >Makefile
+make >/dev/null
+tar --create --xz --file c.tar.xz a b
+tar --extract --file c.tar.xz
+./a
+./b
+"""
+"""Builds two programs, packs and unpacks and runs them."""
+
+
+def toolchain(bench: Bench) -> Finding:
+    """Build and run programs with make, cc and c++, and unpack an archive."""
+    with tempfile.TemporaryDirectory(dir=bench.home) as folder:
+        trouble = _try(bench, ["/bin/sh", "-c", _BUILD, "sh", folder])
+    remedy = "install them: sudo apt-get install build-essential xz-utils"
+    return _finding(Fact.TOOLCHAIN, "make with cc and c++; tar --xz", trouble, remedy)
 
 
 def _launch(bench: Bench, *options: str, script: str) -> str:
@@ -365,6 +387,7 @@ PROBES: dict[Fact, Callable[[Bench], Finding]] = {
     Fact.SETUID: setuid,
     Fact.ENTER_NAMESPACE: enter_namespace,
     Fact.BASH: bash,
+    Fact.TOOLCHAIN: toolchain,
     Fact.DOCKER_COMMAND: docker_command,
     Fact.DOCKER_EXEC: docker_exec,
 }

@@ -206,4 +206,9 @@ class Session:
     def _keep_evidence(self) -> None:
         """Copy what wrappers wrote about nodes to the run's artefacts."""
         for folder in sorted(self.work.glob(f"*/{EVIDENCE}/*")):
-            shutil.copytree(folder, self.folder / "artefacts" / folder.name, dirs_exist_ok=True, symlinks=True)
+            kept = self.folder / "artefacts" / folder.name
+            if folder.is_dir():
+                shutil.copytree(folder, kept, dirs_exist_ok=True, symlinks=True)
+            elif folder.is_file() and not folder.is_symlink():
+                kept.parent.mkdir(exist_ok=True)
+                shutil.copyfile(folder, kept)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from suites.catalog import Kind
 from suites.framework import cases as case_list
 from suites.framework.errors import CannotRunError, UsageError
 from suites.framework.facts import Fact, Finding
@@ -16,6 +17,7 @@ from suites.framework.model import Profile, Target
 from suites.framework.options import LATEST, Options
 from suites.framework.planning import bare
 from suites.framework.provisioning import payload as payloads
+from suites.framework.provisioning import sources
 from suites.framework.provisioning.cache import Cache
 from suites.framework.provisioning.debian import Provider
 from suites.framework.provisioning.resolve import Absent, Build, resolve
@@ -43,11 +45,13 @@ class Subjects:
     """What the machine has for them: compiler, static payload, root file system."""
     rootfs: str = ""
     """A root file system for containers; empty where there is none."""
+    sources: tuple[str, ...] = ()
+    """Source archives of packages."""
 
     @property
     def folders(self) -> frozenset[str]:
         """Return the folders outside /usr that hold targets, their libraries and the payload."""
-        words = [word for target in self.targets for word in target.argv] + list(self.payload)
+        words = [word for target in self.targets for word in target.argv] + [*self.payload, *self.sources]
         words += [f"{self.rootfs}/."] if self.rootfs else []
         found = {str(Path(word).parent) for word in words if word.startswith("/") and not word.startswith("/usr/")}
         for target in self.targets:
@@ -73,6 +77,7 @@ class Subjects:
             ),
             payload=tuple(_moved(word, places) for word in self.payload),
             rootfs=places.get(self.rootfs, self.rootfs),
+            sources=tuple(_moved(word, places) for word in self.sources),
         )
 
 
@@ -114,8 +119,14 @@ def subjects(options: Options, *, build: Build | None = None, packages: Provider
         check_cases(target.profile, ids)
     payload = payloads.payload(FIXTURES, cache=cache)
     tree, finding = _tree(options, cache)
-    findings = (payloads.probe_compiler(), payloads.static_finding(payload), finding)
-    return Subjects(targets=targets, absent=absent, payload=payload, findings=findings, rootfs=tree)
+    findings = [payloads.probe_compiler(), payloads.static_finding(payload), finding]
+    archives: tuple[str, ...] = ()
+    if Kind.BUILDSCRIPTS in options.kinds and any(target.kind is Kind.BUILDSCRIPTS for target in targets):
+        archives, there = sources.archives(FIXTURES, tier=options.tier, cache=cache, offline=options.offline)
+        findings.append(there)
+    return Subjects(
+        targets=targets, absent=absent, payload=payload, findings=tuple(findings), rootfs=tree, sources=archives
+    )
 
 
 def _tree(options: Options, cache: Cache) -> tuple[str, Finding]:
@@ -132,10 +143,11 @@ def _tree(options: Options, cache: Cache) -> tuple[str, Finding]:
 
 
 def own_profile(options: Options, catalogue: Mapping[str, Profile]) -> Path | None:
-    """Return the user's own seatrial.toml, where there is one beside a target that the catalogue does not know."""
-    path = options.base / OWN_PROFILE
-    names = (re.split(r"[=+]", word, maxsplit=1)[0] for word in options.targets)
-    return path if path.is_file() and any(name not in catalogue for name in names) else None
+    """Return the user's own seatrial.toml for a target that the catalogue lacks: in its folder, or where we are."""
+    unknown = [word for word in options.targets if re.split(r"[=+]", word, maxsplit=1)[0] not in catalogue]
+    places = [re.sub(r"^[a-z]+:|#[^/]*$", "", word.partition("=")[2]) for word in unknown]
+    paths = [*(options.base / place / OWN_PROFILE for place in places if place), options.base / OWN_PROFILE]
+    return next((path for path in paths if unknown and path.is_file()), None)
 
 
 def within_reach(found: Subjects, folder: Path) -> Subjects:

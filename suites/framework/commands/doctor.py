@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from suites.catalog import ENVIRONMENTS, Environment, Mode
 from suites.framework import cases as case_list
+from suites.framework import cleanup
 from suites.framework.build import availability
 from suites.framework.cases import Case
 from suites.framework.errors import CannotRunError, ExitCode, SeatrialError
@@ -27,8 +27,8 @@ from suites.framework.results.view import load
 from suites.framework.session import Session
 from suites.framework.subjects import CHECKOUT, Subjects, subjects
 
-SMOKE = "EX-02"
-"""The case that tells whether a target runs a command at all."""
+SMOKE = ("init:EX-02", "buildscripts:W2")
+"""The cases that tell whether a target runs anything at all."""
 WHOLE: dict[Fact, tuple[str, ...]] = {
     Fact.ROOT: ("root-native",),
     Fact.ORDINARY_USER: ("rootless-native",),
@@ -52,11 +52,11 @@ class Examination:
 
 def doctor(options: Options) -> ExitCode:
     """Examine the four environments and print the table; with ``--target`` also whether that target runs in each."""
-    found = subjects(replace(options, cases=(SMOKE,)))
+    found = subjects(replace(options, cases=SMOKE))
     if not options.targets:
         found = replace(found, targets=(), absent=())
-    with tempfile.TemporaryDirectory(prefix="seatrial-doctor-") as folder:
-        run = RunDirectory.create(Path(folder), argv=options.words)
+    with cleanup.scratch("doctor") as folder:
+        run = RunDirectory.create(folder, argv=options.words)
         seen = {here.name: examine(options, here, run, found) for here in ENVIRONMENTS}
     packages = probe_packages(Packages(Cache(options.cache), offline=options.offline))
     show(seen, (*found.findings, packages, *availability.findings()), case_list.load(CHECKOUT))
@@ -67,7 +67,7 @@ def doctor(options: Options) -> ExitCode:
 
 def examine(options: Options, here: Environment, run: RunDirectory, found: Subjects) -> Examination:
     """Probe one environment as a session would meet it."""
-    words = replace(options, cases=(SMOKE,), workers=1, promises=())
+    words = replace(options, cases=SMOKE, workers=1, promises=())
     with Path(os.devnull).open("w") as quiet:
         session = Session(words, here, run, stream=quiet)
         try:

@@ -7,7 +7,6 @@ once, and killed only by an assertion in a case that its entry names.
 from __future__ import annotations
 
 import os
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from suites.catalog import ENVIRONMENTS, Environment, Kind, Place, Privilege
 from suites.framework import cases as case_list
-from suites.framework import codec
+from suites.framework import cleanup, codec
 from suites.framework.errors import CannotRunError, ExitCode, InfrastructureError, UsageError
 from suites.framework.model import Reason, Role, Target
 from suites.framework.options import Options
@@ -43,6 +42,7 @@ class Carrier:
 CARRIERS = {
     Kind.INIT: Carrier(reference="reference"),
     Kind.OCI: Carrier(reference="runc", front="runtimes/proxy.py"),
+    Kind.BUILDSCRIPTS: Carrier(reference="reference-wrapper"),
 }
 
 
@@ -108,8 +108,8 @@ def mutants(options: Options) -> ExitCode:
     found = subjects(replace(options, targets=tuple(dict.fromkeys(mutant.base for mutant in chosen))))
     if not found.targets:
         raise CannotRunError("no reference can be had", why=", ".join(absent.name for absent in found.absent))
-    with tempfile.TemporaryDirectory(prefix="seatrial-mutants-") as folder:
-        targets = tuple(_with_faults(chosen, found.targets, Path(folder), options))
+    with cleanup.scratch("mutants") as folder:
+        targets = tuple(_with_faults(chosen, found.targets, folder, options))
         run = RunDirectory.create(options.runs, argv=options.words)
         Session(options, here, run).execute(replace(found, targets=targets))
     results = [result for result in load(run).only(here.name).results if result.is_case]

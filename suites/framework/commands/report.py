@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,9 +35,7 @@ def report(options: Options) -> ExitCode:
 
 def write_profile(view: View, file: Path, names: Iterable[str]) -> None:
     """Write the failures of one target as known deviations; UsageError where it is not clear which target is meant."""
-    failed = [
-        result for result in view.problems if result.verdict is Verdict.FAILED and result.is_case and result.actual
-    ]
+    failed = [result for result in view.problems if observed(result)]
     wanted = set(names) or {base(result) for result in failed if result.subject.role == "target"}
     if len(wanted) != 1:
         known = ", ".join(sorted({base(result) for result in failed})) or "none failed"
@@ -44,10 +43,11 @@ def write_profile(view: View, file: Path, names: Iterable[str]) -> None:
             "--write-profile is for one target", why=f"failed: {known}", remedy="name it with --target NAME"
         )
     (name,) = wanted
-    text = deviations.dump(pinned([result for result in failed if base(result) == name]))
+    text = deviations.dump(pinned([result for result in view.results if result.is_case and base(result) == name]))
+    kinds = sorted({result.kind for result in failed if base(result) == name})
     try:
         with file.open("x") as stream:
-            stream.write(f'schema = 1\nkinds = ["init"]\n\n{text}')
+            stream.write(f"schema = 1\nkinds = {json.dumps(kinds)}\n\n{text}")
     except FileExistsError:
         raise UsageError(
             f"{file} exists", why="a written profile is not overwritten", remedy="give another name"
@@ -62,24 +62,34 @@ def base(result: Result) -> str:
     return result.target.partition("+")[0]
 
 
-def pinned(failed: Iterable[Result]) -> list[Deviation]:
-    """Return deviations whose scopes hold exactly these failures."""
-    environments: dict[tuple[str, str, str, str, str], set[str]] = defaultdict(set)
-    for result in failed:
-        variant = result.target.partition("+")[2] or BARE
-        environments[result.cases[0], result.actual, variant, result.mode, result.parameter].add(result.environment)
-    parameters: dict[tuple[str, str, str, str, tuple[str, ...]], set[str]] = defaultdict(set)
-    for (case, actual, variant, mode, parameter), names in environments.items():
-        parameters[case, actual, variant, mode, tuple(sorted(names))].add(parameter)
+def observed(result: Result) -> bool:
+    """Return whether a result is a failure with an observation, which a deviation can pin."""
+    return result.verdict is Verdict.FAILED and result.is_case and bool(result.actual)
+
+
+def pinned(results: Iterable[Result]) -> list[Deviation]:
+    """Return deviations whose scopes hold exactly the failures among these results of one target."""
+    tests: dict[str, set[str]] = defaultdict(set)
+    environments: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for result in results:
+        tests[result.cases[0]].add(test := result.node.rpartition("::")[2].partition("[")[0])
+        if observed(result):
+            variant = result.target.partition("+")[2] or BARE
+            key = (result.cases[0], test, result.actual, variant, result.mode, result.parameter)
+            environments[key].add(result.environment)
+    parameters: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = defaultdict(set)
+    for (*seen, parameter), names in environments.items():
+        parameters[tuple(seen), tuple(sorted(names))].add(parameter)
     return [
         Deviation(
-            case=case,
+            case=(case,),
             observed=actual,
             reason="",
             environment=names,
             mode=(mode,),
             parameter=tuple(sorted(filter(None, found))),
             variant=(variant,),
+            test=(test,) if len(tests[case]) > 1 else (),
         )
-        for (case, actual, variant, mode, names), found in sorted(parameters.items())
+        for ((case, test, actual, variant, mode), names), found in sorted(parameters.items())
     ]

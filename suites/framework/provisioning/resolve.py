@@ -20,7 +20,7 @@ from suites.framework.facts import Fact, Missing
 from suites.framework.model import Profile, Role, Target
 from suites.framework.provisioning.cache import Cache, sha256_of
 from suites.framework.provisioning.debian import Packages, Provider
-from suites.framework.provisioning.staging import stage
+from suites.framework.provisioning.staging import everything_beside, stage
 from suites.framework.provisioning.version import UNKNOWN, version
 from suites.framework.targets.executable import inspect
 from suites.framework.targets.profile import BINARY, load, overlay, suggestion
@@ -58,7 +58,9 @@ class _Wish:
     path: Path | None = None
     variant: str | None = None
     origin: Path | None = None
-    """The checkout from which the program at `path` was built."""
+    """What the user gave: the checkout from which the program at `path` was built, or the folder that holds it."""
+    whole: bool = False
+    """Whether everything in the folder of the program belongs to it."""
     missing: Missing | None = None
     """Why it cannot be had, where that is known already."""
     wanted: bool = True
@@ -168,11 +170,32 @@ def _named(
                 profile=profile,
                 kind=kind,
                 role=Role.TARGET if given_here and profile.control is None else _role(profile, kind),
-                path=built if isinstance(built, Path) else word.path,
+                path=built if isinstance(built, Path) else _program_of(word, profile),
                 variant=word.variant,
-                origin=word.checkout,
+                origin=word.checkout or word.path,
+                whole=word.path is not None and word.path.is_dir(),
                 missing=built if isinstance(built, Missing) else None,
             )
+
+
+def _program_of(word: Word, profile: Profile) -> Path | None:
+    """Return the program that a word gives: a file, or the one of a folder that it, or the profile, names."""
+    if word.path is None or not word.path.is_dir():
+        return word.path
+    wanted = word.executable or profile.binary
+    if wanted:
+        direct = word.path / wanted
+        found = [direct] if direct.is_file() else sorted(word.path.rglob(wanted))
+    else:
+        found = sorted(path for path in word.path.iterdir() if path.is_file() and os.access(path, os.X_OK))
+    if len(found) != 1:
+        raise UsageError(
+            f"--target {word.name}={word.path}: which of its files is the program?",
+            why=f"{len(found)} are {f'called {wanted}' if wanted else 'executable'}",
+            remedy=f"{word.name}={word.path}#FILE, or binary = in its profile",
+        )
+    inspect(found[0])
+    return found[0]
 
 
 def _unknown(word: Word) -> Profile:
@@ -226,7 +249,9 @@ class _Site:
         if wish.missing is not None:
             return wish.missing
         if wish.path is not None:
-            return dataclasses.replace(self._staged(profile, wish.path), path=str(wish.origin or wish.path))
+            siblings = everything_beside(wish.path) if wish.whole else profile.siblings
+            staged = self._staged(dataclasses.replace(profile, siblings=siblings), wish.path)
+            return dataclasses.replace(staged, path=str(wish.origin or wish.path))
         if not profile.binary and profile.command:
             return self._words(profile)
         if "/" in profile.binary:

@@ -11,6 +11,9 @@ from pathlib import Path, PurePosixPath
 from suites.framework.errors import UsageError
 from suites.framework.provisioning.cache import Cache, sha256_of
 
+MOST_FILES = 2000
+"""Of a folder that is a target."""
+_HISTORY = (".git", ".hg", ".svn")
 PYTHON = ("{python}", "-I", "-S")
 """Words in front of a Python script: the worker's own interpreter, without the user's site."""
 
@@ -41,6 +44,21 @@ def stage(source: Path, *, cache: Cache, siblings: Sequence[str] = ()) -> Staged
     if not (folder / source.name).is_file():  # the same content under another name
         folder = cache.entry(f"targets/{_key(source.name, digests)}.{source.name}", make)
     return Staged(path=folder / source.name, sha256=digests[source.name])
+
+
+def everything_beside(program: Path) -> tuple[str, ...]:
+    """Return all files below the folder of a program, relative to it; UsageError for more than a program can be."""
+    folder = program.parent
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != program]
+    names = [path.relative_to(folder) for path in found if not path.is_symlink()]
+    kept = tuple(str(name) for name in names if not set(_HISTORY) & set(name.parts))
+    if len(kept) > MOST_FILES:
+        raise UsageError(
+            f"{folder} has {len(kept)} files beside {program.name}",
+            why=f"a target of a folder is copied whole, and {MOST_FILES} is the most",
+            remedy="give the program itself, and name what it needs in siblings",
+        )
+    return kept
 
 
 def _siblings(source: Path, siblings: Sequence[str]) -> dict[str, Path]:

@@ -7,12 +7,10 @@ import re
 from collections.abc import Collection, Iterable
 
 from suites.framework.model import Deviation
-from suites.framework.targets.profile import BARE
+from suites.framework.targets.profile import BARE, SCOPES
 
 UNWRITTEN = "to be written"
 """The reason of a deviation that `report --write-profile` pinned and nobody has explained yet."""
-
-_SCOPES = ("environment", "mode", "parameter", "version", "variant")
 
 
 def match(
@@ -24,6 +22,7 @@ def match(
     parameter: str = "",
     version: str = "",
     variant: str = "",
+    test: str = "",
 ) -> Deviation | None:
     """Return the deviation with the most scope keys that hold here, the first of equals, or None.
 
@@ -31,10 +30,11 @@ def match(
     the bare target. The observation itself is for the caller to compare.
     """
     here = {"environment": environment, "mode": mode, "parameter": parameter, "variant": variant or BARE}
+    here["test"] = test
     fitting = [
         deviation
         for deviation in deviations
-        if deviation.case in cases
+        if not set(deviation.case).isdisjoint(cases)
         and all(not getattr(deviation, key) or value in getattr(deviation, key) for key, value in here.items())
         and _version_fits(deviation.version, version)
     ]
@@ -47,7 +47,7 @@ def dump(deviations: Iterable[Deviation]) -> str:
 
 
 def _specificity(deviation: Deviation) -> int:
-    return sum(bool(getattr(deviation, key)) for key in _SCOPES)
+    return sum(bool(getattr(deviation, key)) for key in SCOPES)
 
 
 def _version_fits(prefixes: tuple[str, ...], version: str) -> bool:
@@ -63,15 +63,14 @@ def _begins(prefix: str, text: str) -> bool:
 
 
 def _entry(deviation: Deviation) -> str:
-    pairs: dict[str, str] = {"case": deviation.case, "observed": deviation.observed}
-    pairs["reason"] = deviation.reason or UNWRITTEN
+    pairs = {"observed": deviation.observed, "reason": deviation.reason or UNWRITTEN}
     if deviation.source:
         pairs["source"] = deviation.source
     lines = [f"{key} = {_quoted(text)}" for key, text in pairs.items()]
     if deviation.or_observed:
-        lines.insert(2, f"or-observed = [{', '.join(map(_quoted, deviation.or_observed))}]")
-    lines += [f"{key} = {_list(getattr(deviation, key))}" for key in _SCOPES if getattr(deviation, key)]
-    return "\n".join(["[[deviation]]", *lines, ""])
+        lines.insert(1, f"or-observed = [{', '.join(map(_quoted, deviation.or_observed))}]")
+    lines += [f"{key} = {_list(getattr(deviation, key))}" for key in SCOPES if getattr(deviation, key)]
+    return "\n".join(["[[deviation]]", f"case = {_list(deviation.case)}", *lines, ""])
 
 
 def _list(words: tuple[str, ...]) -> str:

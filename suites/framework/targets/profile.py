@@ -8,13 +8,13 @@ import tomllib
 import types
 import typing
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, Union
 
 from suites.catalog import ENVIRONMENTS, Mode
-from suites.framework.calls import Call, Variant
+from suites.framework.calls import BuildscriptsCall, Call, Variant
 from suites.framework.codec import DecodeError, decode, encode
 from suites.framework.errors import UsageError
 from suites.framework.model import SCHEMA, Deviation, Profile
@@ -38,7 +38,21 @@ _STANDING_FOR = {
     "watch": ("path",),
 }
 """Options of an init that take a value: what must stand in their words, in braces."""
-_SCOPES = ("environment", "mode", "parameter", "version", "variant")
+_STANDING_FOR_OF_A_WRAPPER = {
+    "jobs": "jobs",
+    "timeout": "seconds",
+    "silence": "seconds",
+    "log_cap": "bytes",
+    "memory": "kib",
+    "processes": "processes",
+    "disk": "kib",
+    "ram": "kib",
+    "tool": "tool",
+}
+"""The same of a wrapper of build scripts."""
+_DEATHS = ("128+n", "-n", "n")
+SCOPES = ("environment", "mode", "parameter", "version", "variant", "test")
+"""Keys of a deviation that say where it holds; empty = everywhere."""
 _FROM_THE_FILE = frozenset({"name"})
 
 
@@ -52,7 +66,7 @@ def load(path: Path) -> Profile:
             raise DecodeError(wrong)
     except DecodeError as error:
         raise UsageError(f"profile {path}", why=_readable(str(error)), remedy="correct the file") from None
-    return dataclasses.replace(profile, name=path.stem, deviation=tuple(_each(profile.deviation)))
+    return dataclasses.replace(profile, name=path.stem)
 
 
 def overlay(call: Call, variant: Variant) -> Call:
@@ -82,7 +96,7 @@ def suggestion(word: str, known: Collection[str]) -> str:
 
 def _cases(profile: Profile) -> Iterator[tuple[str, str]]:
     for index, deviation in enumerate(profile.deviation):
-        yield f"deviation[{index}].case", deviation.case
+        yield from ((f"deviation[{index}].case", case) for case in deviation.case)
     if profile.control is not None:
         for mode in Mode:
             for case in getattr(profile.control, mode):
@@ -148,15 +162,8 @@ def _table(wanted: type, value: dict[str, Any], at: str) -> dict[str, Any]:
 
 
 def _listed(key: str, item: Any) -> Any:
-    """Return the scopes of a deviation as lists, and a list of its cases as the words of one text, for `_each`."""
-    if key == "case" and isinstance(item, list) and all(isinstance(case, str) for case in item):
-        return " ".join(item)
-    return [item] if key in _SCOPES and isinstance(item, str) else item
-
-
-def _each(deviations: Iterable[Deviation]) -> Iterator[Deviation]:
-    """Yield one deviation for each case that one names."""
-    return (dataclasses.replace(found, case=case) for found in deviations for case in found.case.split())
+    """Return the cases and scopes of a deviation as lists, of which one may stand alone."""
+    return [item] if key in ("case", *SCOPES) and isinstance(item, str) else item
 
 
 def _dashed(value: Any) -> Any:
@@ -175,7 +182,7 @@ def _contradictions(profile: Profile) -> Iterator[str]:
         yield from _call_contradictions(call, at)
     for index, deviation in enumerate(profile.deviation):
         yield from _deviation_contradictions(deviation, f"deviation[{index}]", profile)
-    scopes = Counter(_scope(deviation) for deviation in _each(profile.deviation))
+    scopes = Counter(scope for deviation in profile.deviation for scope in _scopes(deviation))
     if twice := [scope[0] for scope, count in scopes.items() if count > 1]:
         yield f"deviation: two entries for {twice[0]} have the same scope; a deviation is one observation"
 
@@ -217,13 +224,27 @@ def _call_contradictions(call: Call, at: str) -> Iterator[str]:
         yield f"{at}.init.tstp: {call.init.tstp!r} is not one of {', '.join(_ANSWERS_TO_TSTP)}"
     if not 1 <= call.init.usage <= 255:
         yield f"{at}.init.usage: {call.init.usage} is no exit code of an error; allowed are 1 to 255"
+    yield from _wrapper_contradictions(call.buildscripts, f"{at}.buildscripts")
     if call.init.subreaper and not call.init.adopts:
         yield f"{at}.init.adopts: false contradicts subreaper, the options that make it adopt"
 
 
+def _wrapper_contradictions(call: BuildscriptsCall, at: str) -> Iterator[str]:
+    for option, value in _STANDING_FOR_OF_A_WRAPPER.items():
+        words = getattr(call, option)
+        if words and f"{{{value}}}" not in " ".join(words):
+            yield f"{at}.{option.replace('_', '-')}: no word has {{{value}}}, which stands for its value"
+    if call.signals not in _DEATHS:
+        yield f"{at}.signals: {call.signals!r} is not one of {', '.join(_DEATHS)}"
+    for option in ("script", "stamp", "log"):
+        template = getattr(call, option)
+        if template and "{step}" not in template:
+            yield f"{at}.{option}: {template!r} has no {{step}}, so that it would be the same for all"
+
+
 def _deviation_contradictions(deviation: Deviation, at: str, profile: Profile) -> Iterator[str]:
     for key in ("case", "observed", "reason"):
-        if not getattr(deviation, key).strip():
+        if not "".join(getattr(deviation, key)).strip():
             yield f"{at}.{key}: empty; a deviation needs case, observed and reason"
     allowed: dict[str, Collection[str]] = {
         "environment": [environment.name for environment in ENVIRONMENTS],
@@ -235,5 +256,5 @@ def _deviation_contradictions(deviation: Deviation, at: str, profile: Profile) -
             yield f"{at}.{key}: {strange[0]!r} is not one of {', '.join(known)}"
 
 
-def _scope(deviation: Deviation) -> tuple[Any, ...]:
-    return (deviation.case, *(frozenset(getattr(deviation, key)) for key in _SCOPES))
+def _scopes(deviation: Deviation) -> Iterator[tuple[Any, ...]]:
+    return ((case, *(frozenset(getattr(deviation, key)) for key in SCOPES)) for case in deviation.case)

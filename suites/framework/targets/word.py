@@ -1,6 +1,7 @@
 """The words of ``--target``: NAME, NAME+VARIANT, NAME=PATH, NAME=KIND:PATH (layer 1: standard library only).
 
-A path that is a directory is a checkout, after which ``#`` may say which executable of its build is meant.
+A path that is a directory is a checkout, after which ``#`` may say which executable of its build is meant; one of
+kind buildscripts is the target itself, and is not built.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ class Word:
     """The one variant that was named, or None for all of them."""
     kind: Kind | None = None
     path: Path | None = None
-    """Of a binary, absolute; None for a target of the catalogue wherever it is found, and for a checkout."""
+    """Of a binary, or of a folder that is a wrapper, absolute; None for a target of the catalogue wherever it is found,
+    and for a checkout."""
     checkout: Path | None = None
     """A directory that is built first, absolute."""
     executable: str = ""
-    """What is meant of that build, where the user said so."""
+    """What is meant of that build or folder, where the user said so."""
 
 
 def parse(words: Iterable[str], *, base: Path, catalogue: Mapping[str, Profile]) -> tuple[Word, ...]:
@@ -84,10 +86,17 @@ def split_executable(path: Path) -> tuple[Path, str]:
 def _located(text: str, word: Word, path: Path, profile: Profile | None) -> Word:
     """Return the word with its path known to be a checkout or a program."""
     folder, executable = split_executable(path)
+    if folder.is_dir() and _is_wrapper(word, profile):
+        return replace(word, path=folder, executable=executable)
     if folder.is_dir() and (profile is None or not profile.command):
         return replace(word, path=None, checkout=folder, executable=executable)
     _check_path(text, path, profile)
     return word
+
+
+def _is_wrapper(word: Word, profile: Profile | None) -> bool:
+    """Return whether a folder is the target itself: a wrapper of build scripts is run as it stands."""
+    return word.kind is Kind.BUILDSCRIPTS or (profile is not None and profile.kinds == (Kind.BUILDSCRIPTS,))
 
 
 def _check_name(text: str, name: str, catalogue: Mapping[str, Profile]) -> None:
