@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec
@@ -80,14 +81,16 @@ def behind(
         name,
         pickle.dumps((args, kwargs)).hex(),
     ]
-    done = subprocess.run(
-        [*_wall(user=user), *before, *words],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-    )
+    with tempfile.TemporaryDirectory(prefix="walled-") as folder:  # what is mounted in it is gone with the namespace
+        done = subprocess.run(
+            [*_wall(user=user), *before, *words],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": folder},
+        )
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}{done.stderr}"
 
 

@@ -21,6 +21,7 @@ def from_checkouts(options: Options, run: RunDirectory, hooks: Hooks) -> Callabl
     """Return what builds the checkout of a word within a run; a build that fails makes its target absent."""
 
     def build(word: Word, profile: Profile) -> Path | Missing:
+        """Build the checkout that a word names."""
         assert word.checkout is not None
         request = Request(name=word.name, directory=word.checkout, profile=profile, executable=word.executable)
         with opened(
