@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -170,6 +171,16 @@ def test_a_node_that_takes_too_long_ends_its_worker_alone(scene: Callable[..., S
     notes = {note["worker"]: note for note in here.ends()}
     assert ("timeout", "stuck") == (notes["test.1"]["how"], notes["test.1"]["node"])
     assert "exit" == notes["test.2"]["how"]
+
+
+def test_a_heavy_node_may_take_longer(scene: Callable[..., Scene]) -> None:
+    """The limit of a node grows with its weight, from a certain one on."""
+    here = scene(node_s=1.0)
+    heavy = dataclasses.replace(planned("heavy"), weight=50)
+    stuck = here.add(FakeWorker(looks=40), heavy, Started(node="heavy"))
+    here.hands.wait()
+    assert ["kill"] == stuck.told
+    assert 5.0 < here.hands.clock() < 15.0
 
 
 def test_a_worker_that_never_writes_has_more_time(scene: Callable[..., Scene]) -> None:

@@ -269,6 +269,18 @@ def test_cgroups_are_leaks_and_are_removed(tmp_path: Path) -> None:
 
 
 @walled()
+def test_cgroup_that_a_test_of_another_worker_makes_is_left_alone(tmp_path: Path) -> None:
+    """The workers of a run may share a group: what one of them limits its target by is no leak of another's."""
+    group, scratch = tmp_path / "group", tmp_path / "scratch"
+    group.mkdir()
+    scratch.mkdir()
+    counted = census(scratch, group)
+    (group / "seatrial-limit-x").mkdir()
+    assert () == counted.settle()
+    assert ["seatrial-limit-x"] == [path.name for path in group.iterdir()]
+
+
+@walled()
 def test_a_descriptor_is_the_harness_own_leak(tmp_path: Path) -> None:
     """Nobody but the harness can leave a descriptor open in the worker."""
     counted = census(tmp_path)

@@ -82,6 +82,11 @@ def take_bash() -> None:
     mount("--bind", os.devnull, os.path.realpath(probes.tool("bash")))
 
 
+def take_make() -> None:
+    """Put something that is no program in the place of make."""
+    mount("--bind", os.devnull, os.path.realpath(probes.tool("make")))
+
+
 def take_cgroups() -> None:
     """Make every hierarchy read-only, in this mount namespace."""
     for folder in set(cgroups.memberships().values()):
@@ -127,6 +132,7 @@ PRESENT: dict[Fact, Callable[[], None]] = {
     Fact.SETUID: nothing,
     Fact.ENTER_NAMESPACE: nothing,
     Fact.BASH: nothing,
+    Fact.TOOLCHAIN: nothing,
 }
 """What must be prepared so that a fact holds behind the wall of root, on a machine that has it."""
 TAKEN: dict[str, tuple[Fact, Taken]] = {
@@ -164,6 +170,7 @@ TAKEN: dict[str, tuple[Fact, Taken]] = {
     "nothing to enter": (Fact.ENTER_NAMESPACE, Taken(before=WITHOUT_ADMIN, says="unshare: Operation not permitted")),
     "no nsenter": (Fact.ENTER_NAMESPACE, Taken(take=take_nsenter, says="nsenter: Permission denied")),
     "no bash": (Fact.BASH, Taken(take=take_bash, says="bash: Permission denied")),
+    "no make": (Fact.TOOLCHAIN, Taken(take=take_make, says="make: ")),
 }
 """Each way in which a fact is taken away."""
 OF_DOCKER = {Fact.DOCKER_COMMAND, Fact.DOCKER_EXEC}

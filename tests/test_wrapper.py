@@ -80,6 +80,28 @@ def test_the_words_of_a_call_are_the_profiles(make: Make) -> None:
     assert f"<go><--root={wrapper.root}><-->" == wrapper.build().stdout.decode()
 
 
+def test_a_root_that_is_none_is_given_as_it_is(make: Make) -> None:
+    """Word and variable are what the test says, empty too; without one both are left out, and options always."""
+    say = 'printf "<%s>" "$@" "${LFS-unset}"'
+    wrapper = make(say, run=("go", "{options}", "{root}", "--", "{arguments}"), variables={"LFS": "{root}"})
+    for root, said in (("/", "<go></><--></>"), ("", "<go><><--><>"), (None, "<go><--><unset>")):
+        assert said == wrapper.misled(wrapper.call.run, root).stdout.decode()
+
+
+def test_processes_of_a_step_are_met_at_their_gates_at_once(make: Make) -> None:
+    """In whatever order they come; one that never does is told by its name."""
+    wrapper = make(RUN + " && wait")
+    wrapper.write(Step(name="a", body="mark one & mark two & mark three\nwait"))
+    with wrapper.begin() as build:
+        gates = build.gathered("a", "one", "two")
+        assert [False, False] == [gate.recorder.ended for gate in gates.values()]
+        for gate in gates.values():
+            gate.open()
+        assert exited(0) == build.end().status
+    with pytest.raises(Unmet, match="at its gates four"), wrapper.begin() as build:
+        build.gathered("a", "four")
+
+
 def test_the_environment_is_explicit(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The profile's variables and the test's are added to the bench's; nothing comes from the harness."""
     monkeypatch.setenv("SECRET", "1")
@@ -194,6 +216,18 @@ def test_a_stamp_tells_only_what_is_done(make: Make) -> None:
     (wrapper.root / "a.ok").touch()
     assert ("done", "pending") == (wrapper.standing("a"), wrapper.standing("b"))
     assert ("done", "pending") == (wrapper.told("done"), wrapper.told("exit"))
+
+
+def test_a_stamp_with_words_tells_what_they_stand_for(make: Make) -> None:
+    """Its first word is one of the profile's; whatever failure we ask for, it has one word for all."""
+    words = {"COMPLETED": "done", "FAILED": "failed"}
+    wrapper = make(stamp="{root}/{step}.state", states=words, files={"{root}/a.state": "COMPLETED\n"})
+    wrapper.write()
+    (wrapper.root / "b.state").write_text("FAILED\n")
+    (wrapper.root / "c.state").touch()
+    assert ("done", "failed", "unknown", "pending") == tuple(map(wrapper.standing, "abcd"))
+    assert ("done", "pending") == (wrapper.told("done"), wrapper.told("pending"))
+    assert "failed" == wrapper.told("exit") == wrapper.told("disk-full")
 
 
 def test_a_wrapper_that_tells_nothing_is_asked_nothing(make: Make) -> None:

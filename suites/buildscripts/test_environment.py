@@ -42,7 +42,7 @@ POISON = {
 @case("W9")
 @offered("environment")
 def test_script_has_the_declared_environment_and_nothing_else(wrapper: Wrapper) -> None:
-    r"""A script's environment is what the wrapper declares, to the letter, whatever the caller's (environ(7); LFS, 4.4).
+    r"""A script's environment is what the wrapper declares, to the letter, whoever calls (environ(7); LFS, 4.4).
 
     Why: CFLAGS of the host make a toolchain that only runs there, and a token of the host ends up in a log.
     By hand:
@@ -75,7 +75,7 @@ that would be run; the folder /lfs is a good one."""
 @requires(Fact.USER_NAMESPACE)
 @pytest.mark.parametrize("given", ROOTS)
 def test_root_folder_that_is_none_is_refused_before_anything_is_written(wrapper: Wrapper, given: str) -> None:
-    """No root folder, `/`, a relative path, or a link to `/`: a wrong call, before any write (LFS, 2.6; sysexits.h, 64).
+    """No root folder, `/`, a relative path, a link to `/`: a wrong call, before any write (LFS, 2.6; sysexits.h, 64).
 
     Why: `rm -rf $LFS/usr` with an empty LFS is how people learn what LFS stands for.
     By hand:
@@ -115,7 +115,7 @@ def test_root_folder_that_is_none_is_refused_before_anything_is_removed(wrapper:
 
 
 def _canary(wrapper: Wrapper, *, built: bool = False) -> Canary:
-    """Return a machine that has something to build, and to lose, in `/` and in /lfs; every call is in it from now on."""
+    """Return a machine with something to build, and to lose, in `/` and in /lfs; calls are made in it from now on."""
     top = wrapper.beside("canary")
     for place in (top, Place(root=top.root / "lfs", call=top.call)):
         wrapper.write(Step(name="a"), at=place)
@@ -131,7 +131,7 @@ def _canary(wrapper: Wrapper, *, built: bool = False) -> Canary:
 @case("W12")
 @offered("environment")
 def test_tool_is_used_from_the_line_after_its_installation_on(wrapper: Wrapper) -> None:
-    r"""A tool that was just installed in $LFS/tools/bin is found by the next line, and before others (LFS, 4.4: set +h).
+    r"""A tool that was just installed in $LFS/tools/bin is what the next line finds, before others (LFS, 4.4: set +h).
 
     Why: the second pass of a toolchain is linked by the linker of the host, whose place the shell remembers.
     By hand:
@@ -164,7 +164,7 @@ PATIENCE_S = 4.0
 @offered("isolated")
 @requires(Fact.USER_NAMESPACE)
 def test_script_without_a_network_reaches_nobody(wrapper: Wrapper) -> None:
-    """Cut off from the network, a script reaches no listener of the host, and names fail at once (network_namespaces(7)).
+    r"""Without a network a script reaches no listener of the host, and names fail at once (network_namespaces(7)).
 
     Why: a build that downloads is another one tomorrow, and one that waits for a name server hangs in the night.
     By hand:

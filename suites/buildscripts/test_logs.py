@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from pathlib import Path
 
 import pytest
 
+from suites.framework import probes, process
 from suites.framework.buildscripts.enclosure import Enclosure
 from suites.framework.buildscripts.workload import Step
 from suites.framework.buildscripts.wrapper import Wrapper
+from suites.framework.errors import InfrastructureError
 from suites.framework.facts import Fact
 from suites.framework.marks import case, offered, requires
-from suites.framework.observation import Unmet
 from suites.framework.process import exited
 
 LINES = 200_000
@@ -24,7 +24,24 @@ CODE = 113
 CAP = 1 << 16
 MARKER = 1 << 10
 """Bytes that a marker may take beyond the cap."""
-ATTEMPTS = 40
+ATTEMPTS = 3
+SECOND = 1_700_000_000
+PREPARING_S = 30.0
+CLOCK = f"""
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+time_t time(time_t *at) {{ if (at) *at = {SECOND}; return {SECOND}; }}
+int gettimeofday(struct timeval *at, void *zone) {{ at->tv_sec = {SECOND}; at->tv_usec = 0; return 0; }}
+int clock_gettime(clockid_t clock, struct timespec *at) {{
+    long failed = syscall(SYS_clock_gettime, clock, at);
+    if (clock == CLOCK_REALTIME) at->tv_sec = {SECOND}, at->tv_nsec = 0;
+    return failed;
+}}
+"""
+"""Replaces what programs ask for the time of day."""
 
 
 def _log(wrapper: Wrapper, step: str = "a") -> bytes:
@@ -37,8 +54,9 @@ def _holds(log: bytes, wanted: bytes) -> str:
     """Return ``complete`` where a log has these bytes in one piece, otherwise what it lacks."""
     if wanted in log:
         return "complete"
-    missing = [line for line in wanted.split(b"\n") if line not in log]
-    return f"{len(missing)} lines missing, first {missing[0]!r}" if missing else "in another order"
+    held = frozenset(log.split(b"\n"))
+    missing = [line for line in wanted.split(b"\n") if line not in held]
+    return f"{len(missing)} lines missing, first {missing[0][:20]!r}" if missing else "in another order"
 
 
 @case("W31")
@@ -111,7 +129,8 @@ def test_failure_tells_step_code_log_and_last_lines(wrapper: Wrapper) -> None:
     tokens = set(re.findall(r"[^\s:,;()'\"]+", said))
     told = {"step": "wanting" in tokens, "code": str(CODE) in tokens, "log": log in tokens}
     told["last lines"] = "89\n90\nthe last words" in said
-    assert "step, code, log, last lines" == ", ".join(what for what, there in told.items() if there)
+    words = ", ".join(what for what, there in told.items() if there)
+    assert "step, code, log, last lines" == (words or "nothing of it")
 
 
 @case("W33")
@@ -134,55 +153,71 @@ def test_log_is_capped_at_both_ends_of_it(wrapper: Wrapper) -> None:
     assert [wrapper.told("done")] * 2 == [wrapper.standing("a"), wrapper.standing("b")]
 
 
+def _common(one: bytes, other: bytes) -> int:
+    """Return with how many equal bytes both begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((number for number, (ours, theirs) in pairs if ours != theirs), min(len(one), len(other)))
+
+
 def _capped(log: bytes, whole: bytes) -> str:
     """Return what a log has of the whole, ``head, marker, tail`` where it is as it should be."""
     if len(log) > CAP + MARKER:
         return "above the cap"
-    head = len(os.path.commonprefix([log, whole]))
-    tail = len(os.path.commonprefix([log[head:][::-1], whole[::-1]]))
+    head, tail = _common(log, whole), _common(log[::-1], whole[::-1])
     pieces = {"head": head >= CAP // 8, "marker": len(log) > head + tail, "tail": tail >= CAP // 8}
-    return ", ".join(name for name, there in pieces.items() if there)
+    return ", ".join(name for name, there in pieces.items() if there) or "nothing of it"
 
 
 @case("W34")
+@requires(Fact.TOOLCHAIN)
 @offered("log")
 def test_two_runs_in_one_second_have_logs_of_their_own(wrapper: Wrapper) -> None:
     r"""Each attempt at a step has a log of its own, two within one second too (open(2), O_EXCL).
 
     Why: a log named after the second: the next attempt writes over what was to be compared, or behind it.
+    The case stops the wrapper's clock by a library that is loaded before others (ld.so(8), LD_PRELOAD).
     By hand:
-        printf '#!/bin/bash\necho attempt one; exit 3\n' >$ROOT/scripts/a.sh; $WRAPPER run $ROOT
-        sed -i s/one/two/ $ROOT/scripts/a.sh; $WRAPPER run $ROOT
+        printf '#!/bin/bash\necho attempt 1.; exit 3\n' >$ROOT/scripts/a.sh; $WRAPPER run $ROOT
+        sed -i s/1/2/ $ROOT/scripts/a.sh; $WRAPPER run $ROOT
         cat $ROOT/.build/a.*.log    # two files, each with its attempt
     """
-    seconds = [_attempt(wrapper, 1)]
-    while not (len(seconds) > 1 and seconds[-2][0] == seconds[-1][1]):  # begun and reached in the same second
-        if len(seconds) == ATTEMPTS:
-            raise Unmet("two runs within a second", f"none among {ATTEMPTS}")
-        seconds.append(_attempt(wrapper, len(seconds) + 1))
-    wanted = [[number] for number in range(1, len(seconds) + 1)]
-    assert wanted == [_attempts_in(log) for log in wrapper.logs("a")]
+    stopped = {"LD_PRELOAD": str(_stopped_clock(wrapper))}
+    for number in range(1, ATTEMPTS + 1):
+        wrapper.write(Step(name="a", body=f"echo attempt {number}.\nmark ran\nexit 3"))
+        assert exited(3) == wrapper.build(environment=stopped).status
+    assert ["a"] * ATTEMPTS == wrapper.ran()
+    assert "a log for each attempt" == _distributed([_attempts_in(log) for log in wrapper.logs("a")])
 
 
-def _attempt(wrapper: Wrapper, number: int) -> tuple[int, int]:
-    """Fail once, and return the wall clock's second before it began and when its script stood at its gate."""
-    wrapper.write(Step(name="a", body=f"echo attempt {number}.\nmark ran\nexit 3"))
-    began = int(time.time())
-    with wrapper.begin() as build:
-        gate = build.gate("a")
-        reached = int(time.time())
-        gate.open()
-        assert exited(3) == build.end().status
-    return began, reached
+def _stopped_clock(wrapper: Wrapper) -> Path:
+    """Return a library with which a program sees one second for ever, having seen that date(1) does."""
+    folder, environment = wrapper.beside("clock").root, wrapper.bench.environment
+    source, library = folder / "clock.c", folder / "clock.so"
+    source.write_text(CLOCK)
+    words = [probes.tool("cc"), "-shared", "-fPIC", "-o", str(library), str(source)]
+    process.output_of(words, environment=environment, seconds=PREPARING_S)
+    stopped = environment | {"LD_PRELOAD": str(library)}
+    said = process.output_of([probes.tool("date"), "+%s"], environment=stopped, seconds=PREPARING_S)
+    if said != (exited(0), str(SECOND)):
+        raise InfrastructureError("the clock of a program cannot be stopped", why=f"date says {said[1]}")
+    return library
 
 
 def _attempts_in(log: Path) -> list[int]:
     return [int(number) for number in re.findall(rb"^attempt (\d+)\.$", log.read_bytes(), re.MULTILINE)]
 
 
-def log_folder(wrapper: Wrapper) -> Path:
+def _distributed(found: list[list[int]]) -> str:
+    """Return how the attempts are spread over the logs, each given by those that it holds."""
+    if any(len(held) > 1 for held in found):
+        return "several attempts in one log"
+    held = sorted(number for numbers in found for number in numbers)
+    return "a log for each attempt" if held == list(range(1, ATTEMPTS + 1)) else "attempts without a log"
+
+
+def _log_folder(wrapper: Wrapper) -> Path:
     """Return the folder in which the wrapper keeps its logs, or the folders of them."""
-    known = [part for part in Path(wrapper.call.log).parts]
+    known = Path(wrapper.call.log).parts
     until = next(number for number, part in enumerate(known) if "{step}" in part or "*" in part)
     return wrapper.place.path(str(Path(*known[:until])))
 
@@ -198,7 +233,7 @@ def test_log_folder_that_cannot_be_made_ends_the_build(wrapper: Wrapper) -> None
         $WRAPPER run $ROOT; echo $?    # names .build; 74
         rm $ROOT/.build; $WRAPPER state $ROOT    # not "running"
     """
-    folder = log_folder(wrapper)
+    folder = _log_folder(wrapper)
     wrapper.write(Step(name="a"))
     folder.rmdir() if folder.is_dir() else folder.parent.mkdir(parents=True, exist_ok=True)
     folder.symlink_to("nowhere/at/all")
@@ -229,7 +264,7 @@ def test_log_folder_that_cannot_be_written_ends_the_build(wrapper: Wrapper, how:
         $WRAPPER state $ROOT    # not "running"
         # and the same with a file that fills it
     """
-    folder, enclosure = log_folder(wrapper), Enclosure(wrapper.bench)
+    folder, enclosure = _log_folder(wrapper), Enclosure(wrapper.bench)
     wrapper.write(Step(name="a"))
     folder.mkdir(parents=True, exist_ok=True)
     enclosure.mount(folder, size="64k")

@@ -6,6 +6,7 @@ what is left: that is a leak, told apart as the target's or the harness's own.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -17,12 +18,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from suites.catalog import Environment, Place
-from suites.framework import leaks, proc
+from suites.framework import codec, leaks, proc
+from suites.framework.events import legible
 from suites.framework.leaks import Leak
+from suites.framework.manifest import Manifest
 from suites.framework.model import Context, Evidence, Target
 
 EVIDENCE = "evidence"
 """Folder below a worker's scratch that the launcher keeps with the run."""
+MADE = ".manifest.json"
+"""How a manifest's file name ends in it."""
 
 
 class Launch(Protocol):
@@ -114,6 +119,11 @@ class Bench:
         folder = Path(self.context.paths.scratch) / EVIDENCE / re.sub(r"[^\w.+:-]+", "_", self.node)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def keep(self, name: str, content: Manifest) -> None:
+        """Keep what was made for the gate `artefacts`, which compares it between environments."""
+        text = json.dumps(legible(codec.encode(content)), indent=2, ensure_ascii=False)
+        (self.evidence.parent / f"{name}{MADE}").write_text(f"{text}\n", encoding="utf-8")
 
     def wrapping(self, target: Target) -> list[str]:
         """Return the words of ``--wrap``, which stand in front of a target."""

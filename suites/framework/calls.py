@@ -105,7 +105,8 @@ class BuildscriptsCall:
     """Its word: ours, where they differ: ``done``, ``pending``, ``stale``, ``running``, ``exit``, ``signal``,
     ``interrupted``, ``timeout``, ``silence``, ``oom``, ``disk-full``."""
     stamp: str = ""
-    """A path that is there when ``{step}`` is done, for a wrapper without `state`."""
+    """A path that is there when ``{step}`` is done, for a wrapper without `state`; with `states`, one whose first word
+    is one of them, and ``failed`` is what it calls any failure."""
     state_file: str = ""
     """What says how ``{step}`` stands, for cases that damage it; empty = not offered."""
     damaged: dict[str, str] = field(default_factory=dict)
@@ -124,6 +125,8 @@ class BuildscriptsCall:
     and ``{sha256}`` for each source."""
     folders: tuple[str, ...] = ()
     """Folders that must be there before it is called."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Path: content of each file that must be there, too."""
     install: str = ""
     """Where a copy of the wrapper has to stand, for one that finds its root from its own place."""
     variables: dict[str, str] = field(default_factory=dict)

@@ -9,6 +9,8 @@ from pathlib import Path
 SELF = Path("/proc/self")
 PREFIX = "seatrial-"
 """How the names of all cgroups begin that are made for a run."""
+LIMITING = f"{PREFIX}limit-"
+"""How the names of those begin that a test makes for itself, below a cgroup that the workers of a run may share."""
 UNIFIED = ""
 """Key of the version 2 hierarchy."""
 

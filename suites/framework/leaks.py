@@ -82,7 +82,8 @@ class Census:
         self._folders = self._cgroup_folders()
 
     def _cgroup_folders(self) -> frozenset[Path]:
-        return frozenset().union(*map(cgroups.below, self._cgroups))
+        found = frozenset[Path]().union(*map(cgroups.below, self._cgroups))
+        return frozenset(folder for folder in found if not folder.name.startswith(cgroups.LIMITING))
 
     def settle(self) -> tuple[Leak, ...]:
         """Return what is there and was not before, having removed it."""

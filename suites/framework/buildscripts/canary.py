@@ -18,7 +18,6 @@ from suites.framework.model import Target
 
 PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "proc")
 """What a shell script finds its programs with."""
-OWN = "/usr/"
 
 
 class Canary:
@@ -27,16 +26,14 @@ class Canary:
     def __init__(self, bench: Bench, target: Target, folder: Path) -> None:
         """Make it; the programs of the target and of the test, and the test's own folder, are where they are."""
         self.folder, self._enclosure = folder, Enclosure(bench)
-        for path in (bench.folder, *_programs(bench, target)):  # ours first: it holds what is mounted after it
-            self._enclosure.show(path, self.at(path))
-        for name in PROGRAMS:
-            path = Path("/", name)
+        seen = [bench.folder, *_programs(bench, target)]  # ours first: it holds what is mounted after it
+        for path in (Path("/", name) for name in PROGRAMS):
             if path.is_symlink():
-                self.at(path).symlink_to(os.readlink(path))
+                self.at(path).symlink_to(path.readlink())
             elif path.exists():
-                self._enclosure.show(path, self.at(path))
-        self._enclosure.show(Path(os.devnull), self.at(Path(os.devnull)), writable=True)
-        self._enclosure.show(bench.home, self.at(bench.home), writable=True)  # TMPDIR: what a shell writes for itself
+                seen.append(path)
+        written = (Path(os.devnull), bench.home)  # the second is TMPDIR: what a shell writes for itself
+        self._enclosure.show({path: self.at(path) for path in (*seen, *written)}, writable=written)
 
     @property
     def words(self) -> list[str]:
@@ -53,9 +50,9 @@ class Canary:
 
 
 def _programs(bench: Bench, target: Target) -> Iterator[Path]:
-    """Yield the folders of programs that stand nowhere below /usr, none of them below another one."""
-    words = [*bench.words(target.argv), *bench.payload]
-    folders = {Path(word).parent for word in words if word.startswith("/") and not word.startswith(OWN)}
+    """Yield the folders of programs that stand elsewhere, none of them below another one."""
+    paths = [Path(word) for word in (*bench.words(target.argv), *bench.payload) if word.startswith("/")]
+    folders = {path.parent for path in paths if path.parts[1] not in PROGRAMS}
     for folder in folders:
         if not any(other in folder.parents for other in (*folders, bench.folder)):
             yield folder

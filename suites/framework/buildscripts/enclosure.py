@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from suites.framework import cgroups, probes, process
@@ -13,9 +13,18 @@ from suites.framework.model import Evidence
 from suites.framework.waiting import Capture, Deadline, Waiter
 
 _KEPT = {os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec"}
+"""Restrictions of a mount, which an ordinary user may not take away (mount_namespaces(7))."""
+_SHOWING = (
+    'while [ $# -gt 0 ]; do mount --rbind "$1" "$2" && { [ -z "$3" ] || mount -o "$3" "$2"; } || exit; shift 3; done'
+)
 SECONDS = 20.0
 """What the tools that prepare a place may take on a busy machine."""
 
+SOURCE = "seatrial"
+"""What the file systems of an enclosure are called in its table of mounts."""
+
+_LIMITS = {"memory": ("memory.limit_in_bytes", "memory.max"), "pids": ("pids.max", "pids.max")}
+"""Controller: its file in version 1 and in version 2 of cgroups."""
 _REAPING = """
 import ctypes, os, signal, sys
 group, *words = sys.argv[1:]
@@ -49,12 +58,18 @@ if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-"""Runs a program to which unshare(2) and mount(2) answer EPERM, as in a container with the usual filter (seccomp(2))."""
+"""Runs a program to which unshare(2) and mount(2) answer EPERM, as in a container with the usual filter: seccomp(2)."""
 
 
 def denying(bench: Bench) -> list[str]:
     """Return words in front of a program that may make no namespace and no mount."""
     return [bench.python, "-I", "-S", "-c", _DENYING]
+
+
+def _read_only(source: Path) -> str:
+    """Return the options that make a bind mount of this one to be read only."""
+    flags = os.statvfs(source).f_flag
+    return ",".join(("remount", "bind", "ro", *(word for flag, word in _KEPT.items() if flags & flag)))
 
 
 class Enclosure:
@@ -91,21 +106,26 @@ class Enclosure:
 
     def mount(self, point: Path, *, size: str, kind: str = "tmpfs") -> None:
         """Mount an empty file system of so many bytes (``256k``; tmpfs(5)) at a folder."""
-        self._run("mount", "-t", kind, "-o", f"size={size},mode=755", "seatrial", str(point))
+        self._run("mount", "-t", kind, "-o", f"size={size},mode=755", SOURCE, str(point))
 
-    def show(self, source: Path, point: Path, *, writable: bool = False) -> None:
-        """Have a file or folder seen at another place, too, which is made; to be read only, unless it is `writable`."""
-        point.parent.mkdir(parents=True, exist_ok=True)
-        point.mkdir(exist_ok=True) if source.is_dir() else point.touch()
-        self._run("mount", "--rbind", str(source), str(point))
-        if not writable:  # an ordinary user may take away none of the restrictions that a mount has (mount_namespaces(7))
-            found = os.statvfs(source).f_flag
-            kept = [word for flag, word in _KEPT.items() if found & flag]
-            self._run("mount", "-o", ",".join(("remount", "bind", "ro", *kept)), str(point))
+    def show(self, points: Mapping[Path, Path], *, writable: Collection[Path] = ()) -> None:
+        """Have files and folders seen at other places, too, which are made; those that are not `writable` to be read.
+
+        `points` maps what is seen to where; one after the other, each with all that is mounted below it.
+        """
+        words: list[str] = []
+        for source, point in points.items():
+            point.parent.mkdir(parents=True, exist_ok=True)
+            point.mkdir(exist_ok=True) if source.is_dir() else point.touch()
+            words += [str(source), str(point), "" if source in writable else _read_only(source)]
+        self._run("sh", "-c", _SHOWING, "sh", *words)
 
     def change(self, point: Path, option: str) -> None:
-        """Mount it again with another option: ``ro``, ``size=8m``."""
-        self._run("mount", "-o", f"remount,{option}", str(point))
+        """Mount it again with another option: ``ro``, ``size=8m``.
+
+        With its source mount(8) adds no options that it has now, such as an owner who is unknown in a user namespace.
+        """
+        self._run("mount", "-o", f"remount,{option}", SOURCE, str(point))
 
     def unmount(self, point: Path) -> None:
         """Take a mount away."""
@@ -138,18 +158,15 @@ class Enclosure:
 class Group:
     """A cgroup with a limit, made below the worker's own and removed with the test."""
 
-    LIMITS = {"memory": ("memory.limit_in_bytes", "memory.max"), "pids": ("pids.max", "pids.max")}
-    """Controller: its file in version 1 and in version 2."""
-
     def __init__(self, bench: Bench, controller: str, limit: int) -> None:
         """Make it; the fact that it can be made is the case's to require."""
         place = cgroups.controlled_by(controller)
         assert place is not None
         own, self._unified = place
-        self._python, self.folder = bench.python, own / f"{cgroups.PREFIX}{bench.nonce}"
+        self._python, self.folder = bench.python, own / f"{cgroups.LIMITING}{bench.nonce}"
         self.folder.mkdir()
         bench.own(self.folder.rmdir)
-        (self.folder / self.LIMITS[controller][self._unified]).write_text(str(limit))
+        (self.folder / _LIMITS[controller][self._unified]).write_text(str(limit))
 
     @property
     def words(self) -> list[str]:

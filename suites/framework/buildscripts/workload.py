@@ -32,8 +32,8 @@ class Step:
     """One build script.
 
     Its body finds the function ``mark LABEL [WORD...]``, which records that it was reached and waits there until the
-    test, which need not care, lets it go on. Where the body says ``{artefacts}``, the folder of artefacts is written, so
-    for ``{sources}`` and ``{root}``.
+    test, which need not care, lets it go on. Where the body says ``{artefacts}``, ``{sources}`` or ``{root}``, the path
+    of that folder is written.
     """
 
     name: str
@@ -70,6 +70,8 @@ class Place:
         self.artefacts.mkdir(parents=True, exist_ok=True)
         for folder in self.call.folders:
             self.path(folder).mkdir(parents=True, exist_ok=True)
+        for name, content in self.call.files.items():
+            self.path(name).write_text(content)
         for step in steps:
             self._write(step, recording)
 

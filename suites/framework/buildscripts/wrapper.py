@@ -17,7 +17,7 @@ from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
 from suites.framework.oci import place
 from suites.framework.oci.orphan import Orphans
-from suites.framework.process import Status, exited, killed
+from suites.framework.process import Child, Status, exited, killed
 from suites.framework.waiting import Deadline, Waiter
 
 GRACE_S = 1.0
@@ -45,6 +45,8 @@ class Wrapper:
         self.waiter = Waiter()
         self.seconds = max(PATIENCE_S, bench.patience(target))
         self.builds: list[Build] = []
+        self.companions: list[Child] = []
+        """Processes that a test started beside it, and ends itself."""
         self.through: list[str] = []
         """Words in front of every call, which become the wrapper: an `Enclosure`'s."""
         self._steps: dict[Path, tuple[Step, ...]] = {}
@@ -149,7 +151,8 @@ class Wrapper:
 
     def misled(self, template: Sequence[str], root: str | None) -> Ended:
         """Call a command of its profile with any words as the root folder, none where that is None."""
-        words = [word for word in template if word not in (CHOSEN, ARGUMENTS) and (root is not None or "{root}" not in word)]
+        lacking = {CHOSEN, ARGUMENTS} | ({"{root}"} if root is None else set())
+        words = [word for word in template if not any(each in word for each in lacking)]
         named = {name: value for name, value in self.call.variables.items() if "{root}" in value}
         unset = [f"--unset={name}" for name in named] if root is None else []
         front, call = self._front(self.place), [filled(word, root=root or "", step="a") for word in words]
@@ -222,7 +225,11 @@ class Wrapper:
             return self.states(at=at).get(step, "unknown")
         if not self.call.stamp:
             return UNTOLD
-        return "done" if (at or self.place).path(self.call.stamp, step=step).is_file() else "pending"
+        stamp = (at or self.place).path(self.call.stamp, step=step)
+        if not stamp.is_file():
+            return "pending"
+        word = next(iter(stamp.read_text(errors="backslashreplace").split()), "")
+        return self.call.states.get(word, "unknown") if self.call.states else "done"
 
     def logs(self, step: str, *, at: Place | None = None) -> list[Path]:
         """Return the logs of a step, the oldest first."""
@@ -250,10 +257,12 @@ class Wrapper:
         return [gate.label for gate in self.gatehouse.seen if gate.step == step]
 
     def told(self, word: str) -> str:
-        """Return `word` as `standing` gives it: a stamp only tells what is done from what is not."""
-        if self.call.state:
+        """Return `word` as `standing` gives it: a stamp only tells what is done from what is not, or has few words."""
+        if self.call.state or not self.call.stamp:
+            return word if self.call.state else UNTOLD
+        if word in ("pending", "done", *self.call.states.values()):
             return word
-        return ("done" if word == "done" else "pending") if self.call.stamp else UNTOLD
+        return "failed" if "failed" in self.call.states.values() else "pending"
 
     def ended_by(self, number: int) -> Status:
         """Return how the wrapper ends where a signal ended its script, as its profile says."""
@@ -309,7 +318,8 @@ class Wrapper:
 
     def _held(self) -> Iterator[int]:
         """Yield the children of the worker that are known."""
-        yield from (child.pid for build in self.builds for child in build.children if child.status is None)
+        children = [*self.companions, *(child for build in self.builds for child in build.children)]
+        yield from (child.pid for child in children if child.status is None)
 
     def _remove(self, root: Path) -> None:
         place.detach(self.bench, {root.name: root})
