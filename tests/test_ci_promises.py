@@ -80,7 +80,8 @@ def found(folder: Path) -> RunDirectory:
     run = folder.name
     for here in ENVIRONMENTS:
         words = ["run", f"--privilege={here.privilege}", f"--place={here.place}", f"--as-user={USER}"]
-        words += [f"--runs={folder / 'runs'}", f"--cache={folder / 'cache'}", "--target=reference", "--case=EX-02"]
+        words += [f"--runs={folder / 'runs'}", f"--cache={folder / 'cache'}", "--target=reference"]
+        words += ["--target=reference-wrapper", "--case=EX-02"]
         done = subprocess.run(
             [sys.executable, "-m", "suites.framework", *words],
             env={**os.environ, "PYTHONPATH": str(CHECKOUT), RUN_VARIABLE: run},

@@ -51,7 +51,8 @@ def test_package_is_built_in_a_root_of_its_own(wrapper: Wrapper) -> None:
     wrapper.write(tree.inside(shelf.step("ed", first=look)))
     with wrapper.begin(options=(*shelf.options, *wrapper.option("chroot")), through=tree.through) as build:
         assert exited(0) == build.end().status
-    plain, inside = (gate for gate in wrapper.gatehouse.seen if gate.label == "inside")
+    assert ["inside", "after"] * 2 == wrapper.labels("ed")
+    plain, _, inside, _ = wrapper.gatehouse.seen
     assert (b"3", b"/sys/kernel", b"a canary") == plain.words[1:]
     assert (inside.state.pid_namespace.encode(), b"3", b"/sys/kernel", b"unreachable") == inside.words
     assert "its own" == ("the host's" if inside.state.pid_namespace == plain.state.pid_namespace else "its own")

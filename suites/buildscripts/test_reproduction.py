@@ -59,6 +59,7 @@ def test_package_is_built_with_the_declared_values(wrapper: Wrapper) -> None:
     step = shelf.step("ed", first='mark before "$(umask)"')
     control = _made(wrapper, shelf, step, at=wrapper.beside("control"))
     assert () == difference(control, _made(wrapper, shelf, step, environment=ELSEWHERE, through=SECRETIVE))
+    assert ["before", "after"] * 2 == wrapper.labels("ed")
     gate = wrapper.gatehouse.seen[2]
     assert (b"0022",) == gate.words
     assert _declared(wrapper) == {name: value for name, value in _values(gate).items() if name in _declared(wrapper)}
