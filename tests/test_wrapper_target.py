@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from suites.framework.subjects import own_profile
 from suites.framework.targets.profile import load
 from suites.framework.targets.word import parse
 
+WRAPPERS = Path(__file__).parents[1] / "fixtures/wrappers"
 HEAD = 'schema = 1\nkinds = ["buildscripts"]\n'
 
 
@@ -124,3 +127,20 @@ def test_a_profile_that_contradicts_itself_is_refused(line: str, why: str, tmp_p
     path.write_text(f"{HEAD}[call.buildscripts]\n{line}\n")
     with pytest.raises(UsageError, match=f"call.buildscripts.{why}"):
         load(path)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["run", "/"], ["run", "/nowhere/at/all"], ["run", "-x"]])
+def test_the_null_wrapper_touches_nothing_but_a_root(words: list[str], tmp_path: Path) -> None:
+    """Without a folder that has scripts it says success and writes nothing, wherever it is called; with one it does."""
+    before = sorted(os.listdir("/"))
+    assert (0, b"") == _touched(*words, at=tmp_path)
+    assert (before, []) == (sorted(os.listdir("/")), os.listdir(tmp_path))
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/a.sh").write_text(f"make DESTDIR={tmp_path}/out install >{tmp_path}/out/made")
+    assert (0, b"a done\n") == _touched("run", str(tmp_path), at=tmp_path)
+    assert {".build", "out", "scripts"} == set(os.listdir(tmp_path))
+
+
+def _touched(*words: str, at: Path) -> tuple[int, bytes]:
+    done = subprocess.run([WRAPPERS / "control_touch.sh", *words], cwd=at, capture_output=True, timeout=20)
+    return done.returncode, done.stdout
