@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from suites.framework.identity import keep_to_ourselves
 from suites.framework.model import Reason
 from suites.framework.observation import Unmet
 from suites.framework.process import Child, exited, spawn
-from suites.framework.recorder import Record, Recorder, State
+from suites.framework.recorder import Record, Recorder, State, recording_socket
 from suites.framework.waiting import Deadline, Waiter
 from tests.contexts import TWIN
 
@@ -80,6 +81,22 @@ def agent() -> Iterator[tuple[Recorder, Child]]:
     yield recorder, child
     recorder.close()
     child.kill()
+
+
+def test_record_that_comes_before_the_recorder_is_made_has_its_senders_pid(tmp_path: Path) -> None:
+    """What was accepted already is a socket like any other to the kernel, which adds what the listener asked for."""
+    with recording_socket() as listener, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as payload:
+        listener.bind(str(tmp_path / "c"))
+        listener.listen(1)
+        payload.connect(str(tmp_path / "c"))
+        accepted = listener.accept()[0]
+        payload.send(json.dumps({"record": "ready", "nonce": NONCE, "at": 0}).encode())
+        supervisor = FakeSupervisor()
+        recorder = Recorder(accepted, nonce=NONCE, waiter=Waiter(), seconds=SHORT, supervisor=supervisor)
+        recorder.next("ready")
+        assert recorder.pid == os.getpid()
+        recorder.close()
+        os.close(supervisor.over)
 
 
 def test_the_kinds_that_were_not_asked_for_wait(ends: Ends) -> None:

@@ -125,6 +125,16 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
+def recording_socket() -> socket.socket:
+    """Return an unbound socket at which recording processes can connect: what it accepts inherits SO_PASSCRED.
+
+    A record that is sent between accept(2) and a later setsockopt(2) would come without its sender's pid.
+    """
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return made
+
+
 class Recorder:
     """One recording process, from its ``ready`` to its end."""
 

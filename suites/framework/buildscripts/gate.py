@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from suites.framework.observation import Unmet
-from suites.framework.recorder import Recorder, State, Supervisor
+from suites.framework.recorder import Recorder, State, Supervisor, recording_socket
 from suites.framework.waiting import Waiter
 
 BACKLOG = 256
@@ -46,7 +45,7 @@ class Gatehouse:
         """Listen at a short path, which is removed by `close`."""
         self.path, self._nonce, self._waiter, self._seconds = path, nonce, waiter, seconds
         self.seen: list[Gate] = []
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener = recording_socket()
         self._listener.bind(str(path))
         self._listener.listen(BACKLOG)
         self._listener.setblocking(False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 from pathlib import Path
 
 from suites.framework.bench import Bench
@@ -17,6 +16,7 @@ from suites.framework.oci import place
 from suites.framework.oci.config import ROOTFS
 from suites.framework.oci.spec import Spec
 from suites.framework.oci.tree import Look, Trees
+from suites.framework.recorder import recording_socket
 
 CHANNEL = "/seatrial.channel"
 """The socket's path in the container."""
@@ -37,9 +37,8 @@ class Bundle:
         bench.own(self._remove)
         paths, program = bench.context.paths, bench.payload[0]
         self._tree = _TREES.take(self.path, source=paths.rootfs, payload=program, name=PAYLOAD.lstrip("/"))
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener = recording_socket()
         bench.own(self.listener.close)
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # set after accept, it may be late
         self._bind()
 
     def _bind(self) -> None:

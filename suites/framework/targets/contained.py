@@ -16,7 +16,7 @@ from suites.framework.bench import Bench
 from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
 from suites.framework.process import Child, exited
-from suites.framework.recorder import Recorder
+from suites.framework.recorder import Recorder, recording_socket
 from suites.framework.targets.init import Init
 from suites.framework.terminal import Terminal
 from suites.framework.waiting import Capture, Deadline, Waiter, ticks
@@ -104,7 +104,7 @@ class Container:
     def _channel(self, name: str) -> Iterator[tuple[Path, socket.socket]]:
         """Yield a listening socket that processes in the container reach by its path."""
         channel = self._folder / name
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        with recording_socket() as listener:
             listener.bind(str(channel))
             try:
                 channel.chmod(0o777)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from suites.framework import proc, sockets
 from suites.framework.model import Reason
 from suites.framework.observation import Unmet
-from suites.framework.recorder import Recorder, State
+from suites.framework.recorder import Recorder, State, recording_socket
 from suites.framework.targets.init import Init
 from suites.framework.targets.run import Run
 from suites.framework.waiting import Deadline
@@ -28,7 +27,7 @@ class Starts:
         """Listen for children of this test."""
         self.init, self.count = init, 0
         self.path = init.bench.make_folder() / "c"
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener = recording_socket()
         self._listener.bind(str(self.path))
         init.bench.own(self._close)
         self.path.chmod(0o777)
