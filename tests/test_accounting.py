@@ -17,9 +17,10 @@ import pytest
 from suites.framework import __main__ as launcher
 from suites.framework.errors import ExitCode
 from suites.framework.events import format_line
+from suites.framework.manifest import manifest
 from suites.framework.model import SCHEMA, Event, Note, Outcome, Started
 from suites.framework.results.derive import derive
-from suites.framework.results.manifest import manifest, write
+from suites.framework.results.manifest import write
 from suites.framework.results.rundir import RunDirectory
 from tests.accounting import VALIDATORS, disagreements, invalid, told
 from tests.fake_run import HOSTILE, START, FakeRun, failed, passed, planned, skipped

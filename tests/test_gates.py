@@ -16,9 +16,10 @@ from suites.framework.commands import gate as command
 from suites.framework.errors import ExitCode
 from suites.framework.events import format_line
 from suites.framework.facts import Fact
+from suites.framework.manifest import Entry, Manifest, Type
 from suites.framework.model import METRICS, SCHEMA, Ended, Note, Outcome, Total
 from suites.framework.results.gates import GATES
-from suites.framework.results.manifest import Entry, Manifest, Type, write
+from suites.framework.results.manifest import write
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.verdict import judge
 from suites.framework.results.view import load

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from suites.framework.errors import UsageError
+from suites.framework.manifest import Entry, Manifest, Type, difference, manifest
 from suites.framework.model import SCHEMA
-from suites.framework.results.manifest import Entry, Manifest, Type, difference, manifest, read, write
+from suites.framework.results.manifest import read, write
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes device nodes")
 
@@ -200,7 +201,7 @@ def test_entry_that_only_one_side_could_read_differs() -> None:
 def test_other_file_systems_are_not_entered(folder: Path) -> None:
     """What is mounted in the folder is said, not read: it may be /proc, or somebody's disk."""
     script = (
-        "import sys; from pathlib import Path; from suites.framework.results.manifest import manifest\n"
+        "import sys; from pathlib import Path; from suites.framework.manifest import manifest\n"
         "print([(e.path, e.trouble) for e in manifest(Path(sys.argv[1])).entries if e.path.startswith('sub')])"
     )
     mount = 'mount -t tmpfs none "$1/sub" && touch "$1/sub/inside" && shift && exec "$@"'

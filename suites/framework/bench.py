@@ -21,13 +21,11 @@ from suites.catalog import Environment, Place
 from suites.framework import codec, leaks, proc
 from suites.framework.events import legible
 from suites.framework.leaks import Leak
-from suites.framework.manifest import Manifest
+from suites.framework.manifest import SUFFIX, Manifest
 from suites.framework.model import Context, Evidence, Target
 
 EVIDENCE = "evidence"
 """Folder below a worker's scratch that the launcher keeps with the run."""
-MADE = ".manifest.json"
-"""How a manifest's file name ends in it."""
 
 
 class Launch(Protocol):
@@ -123,7 +121,7 @@ class Bench:
     def keep(self, name: str, content: Manifest) -> None:
         """Keep what was made for the gate `artefacts`, which compares it between environments."""
         text = json.dumps(legible(codec.encode(content)), indent=2, ensure_ascii=False)
-        (self.evidence.parent / f"{name}{MADE}").write_text(f"{text}\n", encoding="utf-8")
+        (self.evidence.parent / f"{name}{SUFFIX}").write_text(f"{text}\n", encoding="utf-8")
 
     def wrapping(self, target: Target) -> list[str]:
         """Return the words of ``--wrap``, which stand in front of a target."""

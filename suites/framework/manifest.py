@@ -14,6 +14,9 @@ from suites.framework.errors import UsageError
 from suites.framework.events import legible
 from suites.framework.model import SCHEMA
 
+SUFFIX = ".manifest.json"
+"""How a manifest's file name ends, below ``<environment>/artefacts/``."""
+
 
 class Type(StrEnum):
     """What stands at a path (inode(7))."""

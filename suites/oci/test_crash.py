@@ -99,7 +99,6 @@ def crashes(runtime: Runtime, container: Container, *, times: int) -> Iterator[N
     runtime.bench.note("create_s", length)
     for number in range(times):
         caught += container.crash_create((number + chance.random()) / times * length)
-        length = _undisturbed(container, length)
         tidy(container)
         residue.remove()
         yield

@@ -14,9 +14,10 @@ from suites.framework.facts import Fact, Missing
 from suites.framework.hooks import NO_HOOKS, Hooks
 from suites.framework.identity import of_launcher
 from suites.framework.keeper import Keeper
+from suites.framework.manifest import SUFFIX, manifest
 from suites.framework.model import MISSING, Ended, Note, Outcome, Planned, Started
 from suites.framework.provisioning.cache import Cache
-from suites.framework.results import manifest
+from suites.framework.results.manifest import write
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import HOST
 from suites.framework.sampler import MetricsFile
@@ -82,8 +83,8 @@ class BuildPhase:
                 paragraph=paragraph(error.step, error.end, prepared.checkout.remarks),
             )
         self._introduce(request, built)
-        listed = manifest.manifest(built.path.parent)
-        manifest.write(self.run.environment(HOST) / "artefacts" / f"{request.name}{manifest.SUFFIX}", listed)
+        listed = manifest(built.path.parent)
+        write(self.run.environment(HOST) / "artefacts" / f"{request.name}{SUFFIX}", listed)
         if built.unchanged:
             node, said = f"build::{request.name}::cached", f"unchanged: build {built.record.key[:12]} serves"
             self._write(request, Ended(node=node, outcome=Outcome.PASSED, message=said))

@@ -10,6 +10,7 @@ from suites.framework import cgroups, probes, process
 from suites.framework.bench import Bench
 from suites.framework.errors import InfrastructureError
 from suites.framework.model import Evidence
+from suites.framework.oci import cgroup
 from suites.framework.waiting import Capture, Deadline, Waiter
 
 _KEPT = {os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec"}
@@ -23,8 +24,6 @@ SECONDS = 20.0
 SOURCE = "seatrial"
 """What the file systems of an enclosure are called in its table of mounts."""
 
-_LIMITS = {"memory": ("memory.limit_in_bytes", "memory.max"), "pids": ("pids.max", "pids.max")}
-"""Controller: its file in version 1 and in version 2 of cgroups."""
 _REAPING = """
 import ctypes, os, signal, sys
 group, *words = sys.argv[1:]
@@ -131,6 +130,11 @@ class Enclosure:
         """Take a mount away."""
         self._run("umount", str(point))
 
+    @property
+    def mountinfo(self) -> bytes:
+        """Return its mounts as the kernel lists them (proc_pid_mountinfo(5))."""
+        return Path(f"/proc/{self._child.pid}/mountinfo").read_bytes()
+
     def inside(self, path: Path) -> Path:
         """Return the path by which we reach what it has at `path` (proc_pid_root(5))."""
         return Path(f"/proc/{self._child.pid}/root{path}")
@@ -162,11 +166,12 @@ class Group:
         """Make it; the fact that it can be made is the case's to require."""
         place = cgroups.controlled_by(controller)
         assert place is not None
-        own, self._unified = place
+        own, unified = place
+        self._version = 2 if unified else 1
         self._python, self.folder = bench.python, own / f"{cgroups.LIMITING}{bench.nonce}"
         self.folder.mkdir()
         bench.own(self.folder.rmdir)
-        (self.folder / _LIMITS[controller][self._unified]).write_text(str(limit))
+        (self.folder / cgroup.KNOBS[f"{controller}.limit"][self._version].file).write_text(str(limit))
 
     @property
     def words(self) -> list[str]:
@@ -176,5 +181,5 @@ class Group:
     @property
     def kills(self) -> int:
         """Return how many processes of it the kernel has killed for want of memory (memory.events, oom_control)."""
-        words = cgroups.words(self.folder / ("memory.events" if self._unified else "memory.oom_control"))
-        return int(dict(zip(words[::2], words[1::2], strict=False)).get("oom_kill", "0"))
+        said = cgroup.KNOBS["memory.kills"][self._version].read(self.folder)
+        return 0 if said == cgroup.NOWHERE else int(said)

@@ -17,7 +17,7 @@ from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
 from suites.framework.oci import place
 from suites.framework.oci.orphan import Orphans
-from suites.framework.process import Child, Status, exited, killed
+from suites.framework.process import Status, exited, killed
 from suites.framework.waiting import Deadline, Waiter
 
 GRACE_S = 1.0
@@ -45,8 +45,6 @@ class Wrapper:
         self.waiter = Waiter()
         self.seconds = max(PATIENCE_S, bench.patience(target))
         self.builds: list[Build] = []
-        self.companions: list[Child] = []
-        """Processes that a test started beside it, and ends itself."""
         self.through: list[str] = []
         """Words in front of every call, which become the wrapper: an `Enclosure`'s."""
         self._steps: dict[Path, tuple[Step, ...]] = {}
@@ -318,8 +316,7 @@ class Wrapper:
 
     def _held(self) -> Iterator[int]:
         """Yield the children of the worker that are known."""
-        children = [*self.companions, *(child for build in self.builds for child in build.children)]
-        yield from (child.pid for child in children if child.status is None)
+        yield from (child.pid for build in self.builds for child in build.children if child.status is None)
 
     def _remove(self, root: Path) -> None:
         place.detach(self.bench, {root.name: root})

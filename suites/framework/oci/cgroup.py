@@ -73,12 +73,22 @@ def remove(path: str) -> bool:
     return bool(found)
 
 
+NOWHERE = "nowhere"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knob:
     """Where a setting or counter stands: a file, and the word in it (by its number, or behind a key)."""
 
     file: str
     word: int | str = 0
+
+    def read(self, place: Path) -> str:
+        """Return the word as it stands in a cgroup's folder; ``nowhere`` without such a file."""
+        words = cgroups.words(place / self.file)
+        if isinstance(self.word, str):
+            return dict(pairwise(words)).get(self.word, NOWHERE)
+        return words[self.word] if self.word < len(words) else NOWHERE
 
 
 KNOBS = {
@@ -96,7 +106,6 @@ KNOBS = {
 }
 """Setting of runtime-spec: version of the hierarchy: where the kernel has it (cgroups(7), cgroup-v2.rst). Shares have
 no counterpart in version 2: runtimes convert them to a weight, by more than one formula."""
-NOWHERE = "nowhere"
 
 
 def value(path: str, setting: str) -> str:
@@ -105,10 +114,7 @@ def value(path: str, setting: str) -> str:
     place, knob = folder(path, controller), KNOBS[setting].get(version(controller))
     if place is None or knob is None:
         return NOWHERE
-    words = cgroups.words(place / knob.file)
-    if isinstance(knob.word, str):
-        return dict(pairwise(words)).get(knob.word, NOWHERE)
-    return words[knob.word] if knob.word < len(words) else NOWHERE
+    return knob.read(place)
 
 
 def limits_swap() -> bool:

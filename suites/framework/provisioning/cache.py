@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from suites.framework.cleanup import mounts_below
 from suites.framework.errors import InfrastructureError
 
 MANIFEST = "manifest.json"
@@ -245,14 +246,8 @@ def _drop(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Remove a directory that this module made, unless something is mounted below it."""
-    if below := [point for point in _mount_points() if point == str(folder) or point.startswith(f"{folder}/")]:
+    if below := mounts_below(folder):
         raise InfrastructureError(
             f"{folder} is not removed", why=f"{below[0]} is mounted there", remedy=f"umount {below[0]}"
         )
     shutil.rmtree(folder)
-
-
-def _mount_points() -> list[str]:
-    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    # proc_pid_mountinfo(5): blank, tab, newline and backslash are written as octal escapes.
-    return [line.split()[4].replace("\\040", " ").replace("\\134", "\\") for line in lines]

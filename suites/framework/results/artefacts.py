@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suites.framework.errors import SeatrialError, UsageError
+from suites.framework.manifest import SUFFIX, Manifest
 from suites.framework.results import manifest
-from suites.framework.results.manifest import GOLDEN, SUFFIX, Manifest
+from suites.framework.results.manifest import GOLDEN
 from suites.framework.results.rundir import RunDirectory
 
 

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from suites.framework.manifest import Manifest, difference
 from suites.framework.model import Outcome, Reason, Role, Total
 from suites.framework.results.artefacts import Artefact
-from suites.framework.results.manifest import Manifest, difference
 from suites.framework.results.result import RED, Result, Subject, Verdict
 from suites.framework.results.view import View
 

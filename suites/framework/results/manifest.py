@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suites.framework.manifest import Difference, Entry, Manifest, Type, difference, manifest
+from suites.framework.manifest import Manifest
 from suites.framework.results.rundir import read_json, write_json
 
-__all__ = ["GOLDEN", "SUFFIX", "Difference", "Entry", "Manifest", "Type", "difference", "manifest", "read", "write"]
-
-SUFFIX = ".manifest.json"
-"""How a manifest's file name ends, below ``<environment>/artefacts/``."""
 GOLDEN = ".golden.json"
-"""How the name of the one ends that it must equal."""
+"""How the name of the one ends that a manifest must equal."""
 
 
 def write(path: Path, content: Manifest) -> None:

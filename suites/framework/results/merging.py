@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from suites.framework.errors import PRECEDENCE, ExitCode
-from suites.framework.results.manifest import GOLDEN, SUFFIX
+from suites.framework.manifest import SUFFIX
+from suites.framework.results.manifest import GOLDEN
 from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord
 
 

@@ -14,8 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Union
 
+from suites.framework.manifest import Manifest
 from suites.framework.model import EVENTS, METRICS
-from suites.framework.results.manifest import Manifest
 from suites.framework.results.rundir import Conclusion, FactSheet, RunRecord
 from suites.framework.results.verdict import Summary
 

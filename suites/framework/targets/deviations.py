@@ -29,8 +29,7 @@ def match(
     ``cases`` are the ids of the test, ``KIND:ID`` included where a profile may write so; ``variant`` is empty for
     the bare target. The observation itself is for the caller to compare.
     """
-    here = {"environment": environment, "mode": mode, "parameter": parameter, "variant": variant or BARE}
-    here["test"] = test
+    here = {"environment": environment, "mode": mode, "parameter": parameter, "variant": variant or BARE, "test": test}
     fitting = [
         deviation
         for deviation in deviations

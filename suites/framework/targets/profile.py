@@ -8,13 +8,13 @@ import tomllib
 import types
 import typing
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, Union
 
 from suites.catalog import ENVIRONMENTS, Mode
-from suites.framework.calls import BuildscriptsCall, Call, Variant
+from suites.framework.calls import BuildscriptsCall, Call, InitCall, Variant
 from suites.framework.codec import DecodeError, decode, encode
 from suites.framework.errors import UsageError
 from suites.framework.model import SCHEMA, Deviation, Profile
@@ -39,15 +39,15 @@ _STANDING_FOR = {
 }
 """Options of an init that take a value: what must stand in their words, in braces."""
 _STANDING_FOR_OF_A_WRAPPER = {
-    "jobs": "jobs",
-    "timeout": "seconds",
-    "silence": "seconds",
-    "log_cap": "bytes",
-    "memory": "kib",
-    "processes": "processes",
-    "disk": "kib",
-    "ram": "kib",
-    "tool": "tool",
+    "jobs": ("jobs",),
+    "timeout": ("seconds",),
+    "silence": ("seconds",),
+    "log_cap": ("bytes",),
+    "memory": ("kib",),
+    "processes": ("processes",),
+    "disk": ("kib",),
+    "ram": ("kib",),
+    "tool": ("tool",),
 }
 """The same of a wrapper of build scripts."""
 _DEATHS = ("128+n", "-n", "n")
@@ -214,10 +214,7 @@ def _call_contradictions(call: Call, at: str) -> Iterator[str]:
         yield f"{at}.init.delivery: {call.init.delivery!r} is not one of {', '.join(_DELIVERIES)}"
     if not 1 <= call.init.fence <= 64:
         yield f"{at}.init.fence: {call.init.fence} is no signal; allowed are 1 to 64"
-    for option, values in _STANDING_FOR.items():
-        words = " ".join(getattr(call.init, option))
-        if lacking := [value for value in values if words and f"{{{value}}}" not in words]:
-            yield f"{at}.init.{option.replace('_', '-')}: no word has {{{lacking[0]}}}, which stands for its value"
+    yield from _valueless(call.init, _STANDING_FOR, f"{at}.init")
     if call.init.watch and not call.init.reload:
         yield f"{at}.init.watch: contradicts an empty reload; nothing is watched without it"
     if call.init.tstp not in _ANSWERS_TO_TSTP:
@@ -229,11 +226,16 @@ def _call_contradictions(call: Call, at: str) -> Iterator[str]:
         yield f"{at}.init.adopts: false contradicts subreaper, the options that make it adopt"
 
 
+def _valueless(call: InitCall | BuildscriptsCall, values: Mapping[str, Sequence[str]], at: str) -> Iterator[str]:
+    """Yield the options that are offered without a word for one of their values."""
+    for option, names in values.items():
+        words = " ".join(getattr(call, option))
+        if lacking := [name for name in names if words and f"{{{name}}}" not in words]:
+            yield f"{at}.{option.replace('_', '-')}: no word has {{{lacking[0]}}}, which stands for its value"
+
+
 def _wrapper_contradictions(call: BuildscriptsCall, at: str) -> Iterator[str]:
-    for option, value in _STANDING_FOR_OF_A_WRAPPER.items():
-        words = getattr(call, option)
-        if words and f"{{{value}}}" not in " ".join(words):
-            yield f"{at}.{option.replace('_', '-')}: no word has {{{value}}}, which stands for its value"
+    yield from _valueless(call, _STANDING_FOR_OF_A_WRAPPER, at)
     if call.signals not in _DEATHS:
         yield f"{at}.signals: {call.signals!r} is not one of {', '.join(_DEATHS)}"
     for option in ("script", "stamp", "log"):
