@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import pytest
 
@@ -107,13 +107,20 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_changed_tree_is_not_used_again(source: Path, tmp_path: Path, change: Callable[[Path], object]) -> None:
-    """After any change of any file the bundle is removed, and the next test gets a new one."""
-    trees = Trees()
-    used(trees, source, tmp_path / "t", change)
-    assert not [path.name for path in (tmp_path / "t").iterdir() if path.name not in ("linked", "gone")]
-    texts = list[str]()
-    used(trees, source, tmp_path / "t", lambda root: texts.append((root / "etc/passwd").read_text()))
+    """After any change of any file the next test gets a new tree, and the old one is removed."""
+    trees, held, texts = Trees(), list[BinaryIO](), list[str]()
+
+    def held_and_changed(root: Path) -> None:
+        held.append((root / "bin/busybox").open("rb"))  # so its inode's number is given to no other file
+        change(root)
+
+    first = used(trees, source, tmp_path / "t", held_and_changed)
+    with held[0]:
+        assert first != used(
+            trees, source, tmp_path / "t", lambda root: texts.append((root / "etc/passwd").read_text())
+        )
     assert texts == [(source / "etc/passwd").read_text()]
+    assert len([path for path in (tmp_path / "t").iterdir() if path.name not in ("linked", "gone")]) == 1
 
 
 ADDITIONS: dict[str, Callable[[Path], object]] = {
@@ -152,8 +159,11 @@ def test_a_tree_replaced_by_a_link_is_not_followed(source: Path, tmp_path: Path)
         root.rename(root.parents[1] / "aside")
         root.symlink_to(root.parents[1] / "aside")
 
-    used(Trees(), source, tmp_path / "t", replace)
-    assert ["aside"] == [path.name for path in (tmp_path / "t").iterdir()]
+    trees = Trees()
+    used(trees, source, tmp_path / "t", replace)
+    used(trees, source, tmp_path / "t", lambda root: (root / "etc/passwd").unlink())
+    assert not (tmp_path / "t/tree2/rootfs").is_symlink()
+    assert (tmp_path / "t/aside/etc/passwd").exists()
     assert (tmp_path / "t/aside/bin/busybox").exists()
 
 

@@ -6,7 +6,8 @@ import contextlib
 import os
 import re
 import select
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 
 from suites.framework import mounting
 from suites.framework.mounting import MS_BIND, MS_REMOUNT
@@ -61,9 +62,14 @@ def table() -> bytes:
     return _table(os.stat("/proc/self/ns/mnt").st_ino).read()  # noqa: PTH116 -- several times a case
 
 
-def points(listed: bytes | None = None) -> dict[str, str]:
+def points(listed: bytes | None = None) -> Mapping[str, str]:
     """Return mount id: mount point, of the mounts there are now or of an earlier list."""
-    rows = (line.split(b" ") for line in (table() if listed is None else listed).split(b"\n")[:-1])
+    return _points(table() if listed is None else listed)
+
+
+@lru_cache(maxsize=2)
+def _points(listed: bytes) -> Mapping[str, str]:
+    rows = (line.split(b" ") for line in listed.split(b"\n")[:-1])
     return {row[0].decode(): os.fsdecode(_unescaped(row[4])) for row in rows}
 
 

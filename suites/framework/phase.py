@@ -37,6 +37,8 @@ from suites.framework.sampler import MetricsFile, Sampler
 from suites.framework.subjects import Subjects
 from suites.framework.surroundings import Surroundings
 
+_IDLE = ("cacheprovider", "logging", "doctest", "unittest", "junitxml", "pastebin", "stepwise")
+"""Plugins of pytest that find nothing to do in a suite; each is called several times a case."""
 TWIN = 3
 """How much longer an observation may take with the payload's Python twin, where there is no compiler."""
 TESTS = "test"
@@ -215,7 +217,8 @@ class Phase:
     def _argv(self, context_file: Path, expression: str) -> list[str]:
         code = self.site.scratch / "code"
         words = [self.site.around.python, "-B", "-m", "pytest", "-c", str(code / "pyproject.toml")]
-        words += [f"--rootdir={code}", "--capture=no", "--tb=no", "-p", "no:cacheprovider"]
+        words += [f"--rootdir={code}", "--capture=no", "--tb=no"]
+        words += [word for plugin in _IDLE for word in ("-p", f"no:{plugin}")]
         words += [f"--context={context_file}", *(["-k", expression] if expression else [])]
         return [*words, *(str(code / folder) for folder in self.folders)]
 

@@ -61,7 +61,8 @@ class Bundle:
 
     def write_text(self, text: str) -> None:
         """Write config.json as it is given, well-formed or not."""
-        (self.path / "config.json").write_text(text)
+        with open(f"{self.path}/config.json", "w", encoding="utf-8") as file:  # noqa: PTH123 -- once a case
+            file.write(text)
 
     def recorder(self, *words: str) -> list[str]:
         """Return the arguments of a recording process in the container."""
@@ -86,8 +87,8 @@ class Bundle:
         """Remove it, having taken away what was mounted below: never into a mount, which may show the machine."""
         place.detach(self._bench, {"BUNDLE": self.path})
         with contextlib.suppress(OSError):  # not there, or no longer ours: the tree is not what it was
-            self.inside(CHANNEL).unlink()
+            os.unlink(f"{self.rootfs}{CHANNEL}")  # noqa: PTH108 -- once a case, as those below
             for name in os.listdir(self.path):
                 if name != ROOTFS:
-                    (self.path / name).unlink()
+                    os.unlink(f"{self.path}/{name}")  # noqa: PTH108
         _TREES.give(self.path, self._tree, scratch=Path(self._bench.context.paths.scratch))

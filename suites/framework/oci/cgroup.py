@@ -36,7 +36,7 @@ def parent() -> str:
 def folders(path: str) -> list[Path]:
     """Return the folders that a cgroupsPath has now, one for each hierarchy in which it exists."""
     found = (f"{hierarchy.mount}/{path.lstrip('/')}" for hierarchy in _hierarchies()) if path else ()
-    return [Path(folder) for folder in found if os.path.isdir(folder)]  # noqa: PTH112 -- of a dozen, several times a case
+    return [Path(folder) for folder in found if not cgroups.alone(os.path.dirname(folder)) and os.path.isdir(folder)]  # noqa: PTH112, PTH120
 
 
 def folder(path: str, controller: str) -> Path | None:
@@ -52,12 +52,18 @@ def version(controller: str) -> int:
     return next((each.version for each in _hierarchies() if controller in each.controllers), 0)
 
 
+@cache
+def _freezers() -> tuple[tuple[str, str, str], ...]:
+    """Return mount, file and the word that thaws, of each hierarchy that can freeze."""
+    able = (each for each in _hierarchies() if each.version == 2 or "freezer" in each.controllers)
+    of = {1: ("freezer.state", "THAWED"), 2: ("cgroup.freeze", "0")}
+    return tuple((str(each.mount), *of[each.version]) for each in able)
+
+
 def thaw(path: str) -> None:
     """Let frozen processes go on, or no signal ends them (freezer: version 1 and 2)."""
-    freezers = (each for each in _hierarchies() if each.version == 2 or "freezer" in each.controllers) if path else ()
-    for hierarchy in freezers:
-        file, word = ("cgroup.freeze", "0") if hierarchy.version == 2 else ("freezer.state", "THAWED")
-        with contextlib.suppress(OSError), (hierarchy.mount / path.lstrip("/") / file).open("r+") as state:
+    for mount, file, word in _freezers() if path else ():
+        with contextlib.suppress(OSError), open(f"{mount}/{path.lstrip('/')}/{file}", "r+") as state:  # noqa: PTH123
             state.write(word)
 
 

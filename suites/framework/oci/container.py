@@ -239,7 +239,7 @@ class Container:
     def _hold(self) -> Child:
         """Return the init that create has left, which must be a child of the worker now: no other may be signalled."""
         pid = self._pid()
-        if pid not in proc.children(os.getpid()):
+        if (found := proc.stat(pid)) is None or found.parent != os.getpid():
             raise Unmet("create leaves an init to its parent", "the pid it tells is no such process")
         held = (each.init for each in self._runtime.containers if each.init is not None and each.init.status is None)
         if any(pid == init.pid for init in held):
@@ -251,7 +251,8 @@ class Container:
         if not self._runtime.call.pid_file:
             return state.pid(self.state())
         try:
-            return int(self.pid_file.read_text())
+            with open(self.pid_file, "rb") as file:  # noqa: PTH123 -- once a case
+                return int(file.read())
         except (OSError, ValueError):
             raise Unmet("create writes the pid file", "it holds no number") from None
 
@@ -293,9 +294,8 @@ class Container:
         if self.creation is not None and not self._deleted and self._creation != "refused":
             with contextlib.suppress(Unmet):  # a target that cannot be executed any more must not keep us from the rest
                 self._delete()
-        cgroup.thaw(self.cgroup)
+        self._end_init()
         if self.init is not None:
-            self._end_init()
             self.init.kill()
         if cgroup.remove(self.cgroup) and self.creation is not None:
             self._bench.found(Leak(owner=Owner.TARGET, kind="cgroups", what="of the container"))
@@ -303,7 +303,6 @@ class Container:
 
     def _delete(self) -> None:
         """Delete it as its author would; what then still stands in the state root is found by the runtime's census."""
-        cgroup.thaw(self.cgroup)
         if not self._runtime.call.force:
             self._kill("KILL", hangs=True)
         self._end_init()
@@ -315,11 +314,14 @@ class Container:
 
         Processes that exec has left there are the worker's children (pid_namespaces(7)).
         """
+        if self.init is None:
+            cgroup.thaw(self.cgroup)
+            return
         deadline = Deadline(self._runtime.seconds)
-        if self.init is not None:
-            self.init.send(SIGKILL)
-            while self.init.wait(Deadline(SILENCE_S), self._runtime.waiter) is None and not deadline.passed:
-                self._runtime.orphans.alive()
+        self.init.send(SIGKILL)
+        while self.init.wait(Deadline(SILENCE_S), self._runtime.waiter) is None and not deadline.passed:
+            cgroup.thaw(self.cgroup)  # no signal ends what is frozen
+            self._runtime.orphans.alive()
 
     @property
     def state_file(self) -> Path:

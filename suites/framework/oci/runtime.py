@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from suites.catalog import Privilege
@@ -50,12 +51,7 @@ class Runtime:
         bench.own(self._caller.close)
         bench.launches.append(self)
         bench.own(self._look_for_state)
-        scratch = Path(bench.context.paths.scratch)
-        self.roots = {name: scratch / "oci" / name for name in ("root", "state")}
-        self.roots["runtime"] = scratch / "x"  # short: the path of a socket has 107 bytes (unix(7))
-        for folder in self.roots.values():
-            folder.parent.mkdir(exist_ok=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
+        self.roots = _roots(Path(bench.context.paths.scratch))
 
     @staticmethod
     def offers(target: Target) -> frozenset[str]:
@@ -230,13 +226,14 @@ class Runtime:
 
     def _look_for_state(self) -> None:
         """Empty the state roots; what a runtime still keeps there of its containers is a leak."""
-        left = self.left()
+        used = [folder for folder in self.roots.values() if not as_made(folder, 0o700)]
+        left = self.left() if used else []
         for name in (*left[:_FILES], *([f"among {len(left)}"] if len(left) > _FILES else [])):
             self.bench.found(Leak(owner=Owner.TARGET, kind="files", what=name))
         place.detach(self.bench, {f"{name} root": folder for name, folder in self.roots.items()})
-        for folder in self.roots.values():
-            if not as_made(folder, 0o700):
-                shutil.rmtree(folder, ignore_errors=True)
+        for folder in used:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def left(self) -> list[str]:
         """Return what is left of containers in the state roots: files, and what is named after a container."""
@@ -255,6 +252,17 @@ class Runtime:
         for container in self.containers:
             text = text.replace(container.id, "ID")
         return text
+
+
+@cache
+def _roots(scratch: Path) -> Mapping[str, Path]:
+    """Make the state roots of a worker, which are empty again after each test; return name: folder."""
+    roots = {name: scratch / "oci" / name for name in ("root", "state")}
+    roots["runtime"] = scratch / "x"  # short: the path of a socket has 107 bytes (unix(7))
+    for folder in roots.values():
+        folder.parent.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return roots
 
 
 def _supported(entries: Sequence[str], version: str) -> Iterator[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +39,10 @@ class Trees:
         """Make a bundle's folder and in it a tree with the program `payload` as `name`; return how it must look."""
         while self._spare:
             folder, seen = self._spare.pop()
-            if _is(folder, seen):  # again: what had a file open may have written to it
+            if _restored(folder, seen):
                 folder.rename(bundle)
                 return seen
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # what withstands is in the way of nothing but the scratch's end
         bundle.mkdir(mode=0o755)
         copy(source, str(root := bundle / ROOTFS))
         shutil.copyfile(payload, inside := root / name)
@@ -51,8 +50,8 @@ class Trees:
         return look(bundle)
 
     def give(self, bundle: Path, seen: Look | None, *, scratch: Path) -> None:
-        """Keep a bundle's folder in which nothing has changed for a later test, or remove it."""
-        if seen is None or len(self._spare) == self._keep or not (_is(bundle, seen) or _restored(bundle, seen)):
+        """Keep a bundle's folder, or remove it. What may have changed in it is looked for when it is taken again."""
+        if seen is None or len(self._spare) == self._keep:
             shutil.rmtree(bundle)
             return
         self._made += 1
@@ -71,7 +70,7 @@ class Look:
     root: frozenset[str]
     """Names in these two."""
     entries: tuple[tuple[str, int, int, int], ...]
-    """Of everything below the root: path, device, inode and the time of its last change."""
+    """Of everything below the root but links: path, device, inode and the time of its last change."""
 
 
 def look(bundle: Path) -> Look:
@@ -82,37 +81,34 @@ def look(bundle: Path) -> Look:
         tops=tuple(tops),
         bundle=tuple(os.listdir(bundle)),
         root=frozenset(os.listdir(root)),
-        entries=tuple(sorted(_entries(root, ""))),
+        entries=tuple(_entries(root, "")),
     )
 
 
 def _entries(folder: str, place: str) -> Iterator[tuple[str, int, int, int]]:
-    """Yield what is in a folder; who exchanges a link, of which there are most, changes the folder that it is in."""
+    """Yield what is in a folder; who exchanges a link, of which there are most, changes the folder that it is in.
+
+    The order is the folder's own, which stays as long as nobody changes it.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
-            name = f"{place}/{entry.name}"
             if place and entry.is_symlink():
-                yield name, 0, entry.inode(), 0
                 continue
+            name = f"{place}/{entry.name}"
             stat = entry.stat(follow_symlinks=False)
             yield name, stat.st_dev, stat.st_ino, stat.st_ctime_ns
             if entry.is_dir(follow_symlinks=False):
                 yield from _entries(entry.path, name)
 
 
-def _is(bundle: Path, seen: Look) -> bool:
+def _restored(bundle: Path, seen: Look) -> bool:
+    """Remove what a case has laid into the top of a tree; return whether it is then as it was."""
     try:
+        for name in frozenset(os.listdir(bundle / ROOTFS)) - seen.root:
+            _remove(bundle / ROOTFS / name)
         return look(bundle) == seen
     except OSError:
         return False
-
-
-def _restored(bundle: Path, seen: Look) -> bool:
-    """Remove what a case has laid into the top of a tree; return whether it is then as it was."""
-    with suppress(OSError):
-        for name in frozenset(os.listdir(bundle / ROOTFS)) - seen.root:
-            _remove(bundle / ROOTFS / name)
-    return _is(bundle, seen)
 
 
 def _remove(path: Path) -> None:
