@@ -50,8 +50,12 @@ def limited() -> Iterator[tuple[str, ...]]:
     assert "" == cgroup.remove()
 
 
-def census(scratch: Path, *groups: Path, payload: int = -1) -> Census:
-    return Census(scratch, groups=groups, is_payload=lambda pid: pid == payload)
+def census(scratch: Path, *groups: Path) -> Census:
+    return Census(scratch, groups=groups)
+
+
+def nobody(pid: int) -> bool:  # noqa: ARG001
+    return False
 
 
 def start(*words: str) -> Child:
@@ -90,7 +94,7 @@ def test_a_leak_reads_as_what_it_is() -> None:
 @walled()
 def test_nothing_is_left_of_nothing(tmp_path: Path) -> None:
     """Two counts with nothing between them find nothing."""
-    assert () == census(tmp_path).settle()
+    assert () == census(tmp_path).settle(nobody)
 
 
 @walled()
@@ -98,9 +102,9 @@ def test_an_orphan_is_a_leak_and_is_ended(tmp_path: Path) -> None:
     """A daemon in a session of its own with an empty environment is found by its descent, killed and reaped."""
     counted = census(tmp_path)
     shell("setsid env -i /bin/sleep 61 </dev/null & sleep 62 &", "/bin/sleep 61", "sleep 62")
-    assert set(left("processes", "/bin/sleep 61", "sleep 62")) == set(counted.settle())
+    assert set(left("processes", "/bin/sleep 61", "sleep 62")) == set(counted.settle(nobody))
     assert alone()
-    assert () == census(tmp_path).settle()
+    assert () == census(tmp_path).settle(nobody)
 
 
 @walled()
@@ -109,7 +113,7 @@ def test_a_stopped_process_is_ended_too(tmp_path: Path) -> None:
     counted = census(tmp_path)
     shell("trap '' TERM INT HUP; sleep 60 &", "sleep 60")
     os.kill(proc.children(os.getpid())[0], signal.SIGSTOP)
-    assert left("processes", "sleep 60") == counted.settle()
+    assert left("processes", "sleep 60") == counted.settle(nobody)
     assert alone()
 
 
@@ -118,7 +122,7 @@ def test_at_most_five_processes_are_named_and_all_are_ended(tmp_path: Path) -> N
     """A report names five; the others go as well."""
     counted = census(tmp_path)
     shell("for n in 1 2 3 4 5 6 7 8; do sleep 10$n & done", "sleep 108")
-    assert 5 == len(counted.settle())
+    assert 5 == len(counted.settle(nobody))
     assert alone()
 
 
@@ -126,7 +130,7 @@ def test_at_most_five_processes_are_named_and_all_are_ended(tmp_path: Path) -> N
 def test_what_was_there_before_is_not_touched(tmp_path: Path) -> None:
     """A process of an earlier time is neither a leak nor ended."""
     earlier = start("/bin/sleep", "60")
-    assert () == census(tmp_path).settle()
+    assert () == census(tmp_path).settle(nobody)
     assert (earlier.pid,) == proc.children(os.getpid())
 
 
@@ -134,9 +138,9 @@ def test_what_was_there_before_is_not_touched(tmp_path: Path) -> None:
 def test_a_payload_is_ended_and_is_no_leak(tmp_path: Path) -> None:
     """Our own program is removed without blaming anybody."""
     ours = start("/bin/sleep", "60")
-    counted = Census(tmp_path, groups=(), is_payload=lambda pid: pid == ours.pid)
+    counted = Census(tmp_path, groups=())
     counted._children = frozenset()
-    assert () == counted.settle()
+    assert () == counted.settle(lambda pid: pid == ours.pid)
     assert alone()
 
 
@@ -147,7 +151,7 @@ def test_a_zombie_is_reaped_and_is_no_leak(tmp_path: Path) -> None:
     ended = start("/bin/true")
     assert select.select([ended.pidfd], [], [], SECONDS)[0]
     os.close(ended.pidfd)
-    assert () == counted.settle()
+    assert () == counted.settle(nobody)
     assert alone()
 
 
@@ -160,7 +164,7 @@ def test_a_fork_bomb_settles(width: int, limited: tuple[str, ...], tmp_path: Pat
     bomb = start(sys.executable, "-I", "-S", "-c", CHAIN, str(width), *limited)
     assert select.select([bomb.pidfd], [], [], SECONDS)[0]
     os.close(bomb.pidfd)
-    assert {leak.kind for leak in counted.settle()} <= {"processes"}
+    assert {leak.kind for leak in counted.settle(nobody)} <= {"processes"}
     assert alone()
 
 
@@ -174,7 +178,7 @@ def test_mounts_are_leaks_and_are_removed(tmp_path: Path) -> None:
     mount("-t", "tmpfs", "tmpfs", folder)
     (folder / "inner").mkdir()
     mount("-t", "tmpfs", "tmpfs", folder / "inner")
-    assert left("mounts", str(folder), str(folder / "inner")) == counted.settle()
+    assert left("mounts", str(folder), str(folder / "inner")) == counted.settle(nobody)
     assert [] == list(folder.iterdir())
 
 
@@ -188,7 +192,7 @@ def test_files_behind_a_mount_are_not_removed(tmp_path: Path) -> None:
     counted = census(scratch)
     (scratch / "a b").mkdir()
     mount("--bind", precious, scratch / "a b")
-    assert (*left("mounts", str(scratch / "a b")), *left("files", "a b")) == counted.settle()
+    assert (*left("mounts", str(scratch / "a b")), *left("files", "a b")) == counted.settle(nobody)
     assert "kept" == (precious / "file").read_text()
     assert [] == list(scratch.iterdir())
 
@@ -204,7 +208,7 @@ def test_a_mount_that_withstands_saves_what_is_behind_it(tmp_path: Path) -> None
     (scratch / "bound").mkdir()
     mount("--bind", precious, scratch / "bound")
     counted._mounts = mountinfo.table()  # as if it could not be removed
-    counted.settle()
+    counted.settle(nobody)
     assert "kept" == (precious / "file").read_text()
 
 
@@ -218,7 +222,7 @@ def test_a_home_that_was_replaced_is_made_again(tmp_path: Path) -> None:
     counted = census(scratch)
     scratch.rmdir()
     scratch.symlink_to(precious)
-    assert {"files"} == {leak.kind for leak in counted.settle()}
+    assert {"files"} == {leak.kind for leak in counted.settle(nobody)}
     assert "kept" == (precious / "file").read_text()
     assert scratch.is_dir()
     assert not scratch.is_symlink()
@@ -235,7 +239,7 @@ def test_folders_without_permissions_are_removed(tmp_path: Path) -> None:
     (scratch / "a/b").chmod(0)
     (scratch / "a").chmod(0)
     scratch.chmod(0)
-    assert left("files", "a") == counted.settle()
+    assert left("files", "a") == counted.settle(nobody)
     assert [] == list(scratch.iterdir())
 
 
@@ -251,7 +255,7 @@ def test_files_of_every_sort_are_leaks_and_are_removed(tmp_path: Path) -> None:
     (scratch / "b/c/d").mkdir(parents=True)
     (scratch / "e").symlink_to(outside)
     (scratch / "f").symlink_to("/nowhere")
-    assert left("files", "a", "b", "e", "f") == counted.settle()
+    assert left("files", "a", "b", "e", "f") == counted.settle(nobody)
     assert [] == list(scratch.iterdir())
     assert (outside / "file").exists()
 
@@ -264,7 +268,7 @@ def test_cgroups_are_leaks_and_are_removed(tmp_path: Path) -> None:
     scratch.mkdir()
     counted = census(scratch, group, tmp_path / "gone")
     (group / "made/deep").mkdir(parents=True)
-    assert left("cgroups", "made") == counted.settle()
+    assert left("cgroups", "made") == counted.settle(nobody)
     assert ["earlier"] == [path.name for path in group.iterdir()]
 
 
@@ -276,7 +280,7 @@ def test_cgroup_that_a_test_of_another_worker_makes_is_left_alone(tmp_path: Path
     scratch.mkdir()
     counted = census(scratch, group)
     (group / "seatrial-limit-x").mkdir()
-    assert () == counted.settle()
+    assert () == counted.settle(nobody)
     assert ["seatrial-limit-x"] == [path.name for path in group.iterdir()]
 
 
@@ -285,10 +289,10 @@ def test_a_descriptor_is_the_harness_own_leak(tmp_path: Path) -> None:
     """Nobody but the harness can leave a descriptor open in the worker."""
     counted = census(tmp_path)
     fd = os.open(os.devnull, os.O_RDONLY)
-    assert left("descriptors", os.devnull, owner=Owner.HARNESS) == counted.settle()
+    assert left("descriptors", os.devnull, owner=Owner.HARNESS) == counted.settle(nobody)
     counted = census(tmp_path)
     os.close(fd)
-    assert () == counted.settle()
+    assert () == counted.settle(nobody)
 
 
 def test_only_groups_made_for_a_run_are_the_workers_own() -> None:

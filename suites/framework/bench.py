@@ -13,15 +13,14 @@ import secrets
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from suites.catalog import Environment, Place
 from suites.framework import codec, leaks, proc
 from suites.framework.events import legible
-from suites.framework.leaks import Leak
-from suites.framework.manifest import SUFFIX, Manifest
+from suites.framework.leaks import Census, Leak
+from suites.framework.manifest import CONTENT, SUFFIX, Manifest, keep_content
 from suites.framework.model import Context, Evidence, Target
 
 EVIDENCE = "evidence"
@@ -71,18 +70,37 @@ def as_made(folder: Path, mode: int) -> bool:
         return False
 
 
+def home(context: Context) -> Path:
+    """Return the folder that targets of a worker may write to, which is empty again after each test."""
+    return Path(context.paths.scratch) / "home"
+
+
+def census_of(context: Context, here: Environment) -> Census:
+    """Make the home of a worker's targets, and count what the worker has."""
+    (folder := home(context)).mkdir(exist_ok=True)
+    return Census(folder, groups=leaks.own_cgroups(contained=here.place is Place.CONTAINER))
+
+
 class Bench:
     """What one test works with; see the module's description."""
 
-    def __init__(self, context: Context, *, here: Environment, python: str, number: int, node: str = "") -> None:
-        """Make the scratch folder and count the worker's possessions."""
+    def __init__(
+        self,
+        context: Context,
+        *,
+        here: Environment,
+        python: str,
+        number: int,
+        node: str = "",
+        census: Census | None = None,
+    ) -> None:
+        """Make the scratch folder; `census` is the worker's, which counts from test to test."""
         self.node = node
         self.wrappers: set[str] = set()
         """Programs that ``--wrap`` puts in front of targets; theirs are no leaks of the target."""
         self.context, self.privilege, self.python = context, here.privilege, python
         self.nonce = secrets.token_hex(8)
-        self.home = Path(context.paths.scratch) / "home"
-        self.home.mkdir(exist_ok=True)
+        self.home = home(context)
         self.folder = Path(context.paths.scratch) / f"t{number}"
         """Short path for sockets of the harness (unix(7): 108 bytes)."""
         self._spare = self.folder.with_name("t0")
@@ -91,13 +109,7 @@ class Bench:
         self.failure_evidence: list[Evidence] = []
         self._cleanups: list[Callable[[], object]] = []
         self._found: list[Leak] = []
-        self._census = leaks.Census(self.home, groups=self._groups(here), is_payload=self._is_payload)
-
-    @staticmethod
-    @cache
-    def _groups(here: Environment) -> tuple[Path, ...]:
-        """Return the worker's own cgroups, which do not change while it lives."""
-        return leaks.own_cgroups(contained=here.place is Place.CONTAINER)
+        self._census, self._alone = census or census_of(context, here), census is None
 
     def note(self, name: str, value: Any) -> None:
         """Keep a measured value for the report; units stand in the name (``forwarding_s``)."""
@@ -118,8 +130,9 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def keep(self, name: str, content: Manifest) -> None:
-        """Keep what was made for the gate `artefacts`, which compares it between environments."""
+    def keep(self, name: str, content: Manifest, folder: Path) -> None:
+        """Keep what was made in a folder for the gate `artefacts`, which compares it between environments."""
+        keep_content(content, folder, self.evidence.parent / CONTENT)
         text = json.dumps(legible(codec.encode(content)), indent=2, ensure_ascii=False)
         (self.evidence.parent / f"{name}{SUFFIX}").write_text(f"{text}\n", encoding="utf-8")
 
@@ -201,10 +214,11 @@ class Bench:
                 for cleanup in self._cleanups:
                     stack.callback(cleanup)
         finally:
-            census = self._census.settle()
+            left = self._census.settle(self._is_payload)
+            if self._alone:
+                self._census.close()
         cut_short = any(launch.cut_short for launch in self.launches)
-        census = tuple(leak for leak in census if not (cut_short and leak.kind == leaks.PROCESSES))
-        return (*self._found, *census)
+        return (*self._found, *(leak for leak in left if not (cut_short and leak.kind == leaks.PROCESSES)))
 
     def _is_payload(self, pid: int) -> bool:
         payload = [word.encode() for word in self.payload]

@@ -68,11 +68,11 @@ def _fds() -> frozenset[str]:
 
 
 class Census:
-    """The worker's possessions before a test, to be compared after it."""
+    """The worker's possessions before a test, to be compared after it: what it finds then is where the next begins."""
 
-    def __init__(self, scratch: Path, *, groups: tuple[Path, ...], is_payload: Callable[[int], bool]) -> None:
-        """Count now; `scratch` is the folder that targets may write to, `is_payload` tells our own programs."""
-        self._scratch, self._cgroups, self._is_payload = scratch, groups, is_payload
+    def __init__(self, scratch: Path, *, groups: tuple[Path, ...]) -> None:
+        """Count now; `scratch` is the folder that targets may write to."""
+        self._scratch, self._cgroups = scratch, groups
         self._above, self._home = _open(scratch.parent), _open(scratch)  # held, or their numbers would be used again
         held = (self._home, self._above, *_reachable(scratch.parents[1:HELD]))
         self._modes = {folder: os.fstat(folder).st_mode & 0o7777 for folder in held}
@@ -81,18 +81,19 @@ class Census:
         self._children = frozenset(proc.children(os.getpid()))
         self._folders = self._cgroup_folders()
 
+    def close(self) -> None:
+        """Let the folders go."""
+        for folder in self._modes:
+            os.close(folder)
+
     def _cgroup_folders(self) -> frozenset[Path]:
         found = frozenset[Path]().union(*map(cgroups.below, self._cgroups))
         return frozenset(folder for folder in found if not folder.name.startswith(cgroups.LIMITING))
 
-    def settle(self) -> tuple[Leak, ...]:
-        """Return what is there and was not before, having removed it."""
-        try:
-            gone = (*self._processes(), *self._mount_points(), *self._cgroup_leaks(), *self._files())
-            return (*gone, *self._descriptors())
-        finally:
-            for folder in self._modes:
-                os.close(folder)
+    def settle(self, is_payload: Callable[[int], bool]) -> tuple[Leak, ...]:
+        """Return what is there and was not before, having removed it; `is_payload` tells our own programs."""
+        gone = (*self._processes(is_payload), *self._mount_points(), *self._cgroup_leaks(), *self._files())
+        return (*gone, *self._descriptors())
 
     def unlock(self) -> None:
         """Give the home and the folders above it the permissions back that a target took away."""
@@ -100,17 +101,20 @@ class Census:
             with contextlib.suppress(OSError):
                 os.fchmod(folder, mode)
 
-    def _processes(self) -> tuple[Leak, ...]:
+    def _processes(self, is_payload: Callable[[int], bool]) -> tuple[Leak, ...]:
         """Kill and reap every process that came since; a payload of ours is no leak, the target's own helper is."""
         found: dict[str, None] = {}
+        children: tuple[int, ...] = ()
         for _ in ticks(Deadline(SWEEP_S)):
-            left = [pid for pid in proc.children(os.getpid()) if pid not in self._children]
+            children = proc.children(os.getpid())
+            left = [pid for pid in children if pid not in self._children]
             if not left:
                 break
             for pid in left:
-                if proc.state(pid) not in "Z" and not self._is_payload(pid):
+                if proc.state(pid) not in "Z" and not is_payload(pid):
                     found[self._command(pid)] = None
             _kill(left, crowd=len(left) > 64)
+        self._children = frozenset(children)
         return tuple(Leak(owner=Owner.TARGET, kind=PROCESSES, what=command) for command in list(found)[:5])
 
     @staticmethod
@@ -123,20 +127,24 @@ class Census:
         before, now = mountinfo.points(self._mounts), mountinfo.points(table)
         walled = os.getpid() == 1  # otherwise others mount here, and only what is below the scratch folder is ours
         if walled and not {number for number, point in before.items() if point == "/"} <= now.keys():
+            self._mounts = table
             return (Leak(owner=Owner.TARGET, kind="mounts", what="/ and all below, replaced"),)
         added = [point for number, point in now.items() if number not in before]
         added = added if walled else [point for point in added if point.startswith(f"{self._scratch}/")]
         for point in reversed(added):
             mounting.detach(point)
         changed = mountinfo.restore_options(self._mounts) if walled else []
+        self._mounts = mountinfo.table()
         found = (*added, *(f"{point} with other options" for point in changed))
         return tuple(Leak(owner=Owner.TARGET, kind="mounts", what=what) for what in found)
 
     def _cgroup_leaks(self) -> tuple[Leak, ...]:
-        added = sorted(self._cgroup_folders() - self._folders)
+        found = self._cgroup_folders()
+        added = sorted(found - self._folders)
         for path in [path for folder in added for path, _, _ in os.walk(folder, topdown=False)]:
             with contextlib.suppress(OSError):
                 Path(path).rmdir()
+        self._folders = self._cgroup_folders() if added else found
         return tuple(Leak(owner=Owner.TARGET, kind="cgroups", what=folder.name) for folder in added)
 
     def _files(self) -> tuple[Leak, ...]:
@@ -145,14 +153,10 @@ class Census:
         if any(f"{point}/".startswith(f"{top}/") for point in mountinfo.points().values()):
             return ()
         replaced = self._restore_home()
-        home = _open(self._scratch.name, above=self._above) if replaced else self._home
-        try:
-            left = sorted(set(os.listdir(home)) - self._present)
-            for name in left:
-                _remove(name, above=home)
-        finally:
-            if replaced:
-                os.close(home)
+        left = sorted(set(os.listdir(self._home)) - self._present)
+        for name in left:
+            _remove(name, above=self._home)
+        self._present = frozenset(os.listdir(self._home)) if left else self._present
         words = (*(["(the home itself, replaced)"] if replaced else []), *left[:5])
         return tuple(Leak(owner=Owner.TARGET, kind="files", what=name) for name in words)
 
@@ -168,13 +172,17 @@ class Census:
                 return False
             _remove(name, above=above)
         os.mkdir(name, dir_fd=above)
+        os.dup2(again := _open(name, above=above), self._home, inheritable=False)
+        os.close(again)
+        self._present = frozenset()
         return True
 
     def _descriptors(self) -> tuple[Leak, ...]:
-        added = []
-        for number in sorted(_fds() - self._fds):
+        added, found = [], _fds()
+        for number in sorted(found - self._fds):
             with contextlib.suppress(OSError):
                 added.append(str(Path(f"/proc/self/fd/{number}").readlink()))
+        self._fds = found
         return tuple(Leak(owner=Owner.HARNESS, kind="descriptors", what=target) for target in added)
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 
 from suites.catalog import ENVIRONMENTS, Environment, Kind
 from suites.framework import judgement, leaks, marks, planning, probes
-from suites.framework.bench import Bench
+from suites.framework.bench import Bench, census_of
 from suites.framework.buildscripts.wrapper import Wrapper
 from suites.framework.codec import decode
 from suites.framework.events import EventLog
@@ -310,6 +311,10 @@ class Worker:
 
     # -- fixtures
 
+    @cached_property
+    def _census(self) -> leaks.Census:
+        return census_of(self._context, self._here)
+
     @pytest.fixture
     def context(self) -> Context:
         """Return everything that crossed the boundary into this environment."""
@@ -331,6 +336,7 @@ class Worker:
             python=sys.executable,
             node=request.node.nodeid.rpartition("::")[2],
             number=self._number,
+            census=self._census,
         )
         current.bench = bench
         yield bench
