@@ -37,7 +37,8 @@ class Stat:
 def stat(pid: int) -> Stat | None:
     """Return what the kernel says of a process, None when it is gone."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 -- read several times a case
+            text = file.read()
     except GONE:
         return None
     name, _, rest = text.partition(b"(")[2].rpartition(b")")  # the name may hold anything, brackets too

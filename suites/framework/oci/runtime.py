@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from suites.catalog import Privilege
@@ -141,7 +141,7 @@ class Runtime:
         """Return the seconds that one call may take."""
         return (self.call.handshake_s + SLACK_S) * slowness(self.target)
 
-    @property
+    @cached_property
     def environment(self) -> dict[str, str]:
         """Return the environment of the runtime: nothing of the harness's."""
         state = self.roots["state"]
