@@ -160,7 +160,7 @@ class Container:
     def recorder(self) -> Recorder:
         """Return the next recording process that connects from the container; Unmet when none does."""
         listener, began = self.bundle.listener, time.monotonic()
-        ready = self._runtime.waiter.wait((listener.fileno(), *self.watch()), Deadline(self._runtime.seconds))
+        ready = self._runtime.waiter.wait((listener.fileno(), *self.watch()), Deadline(self._runtime.patience_s))
         self.waits.append((began, time.monotonic()))
         if listener.fileno() not in ready and not self._runtime.waiter.wait((listener.fileno(),), Deadline(0)):
             words, crash = self.fate()

@@ -141,6 +141,11 @@ class Runtime:
         """Return the seconds that one call may take."""
         return (self.call.handshake_s + SLACK_S) * slowness(self.target)
 
+    @property
+    def patience_s(self) -> float:
+        """Return the seconds in which a program must come: those of a call too, while one still runs."""
+        return self.deadline_s if any(call.child.status is None for call in self._calls) else self.seconds
+
     @cached_property
     def environment(self) -> dict[str, str]:
         """Return the environment of the runtime: nothing of the harness's."""
