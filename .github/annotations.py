@@ -1,7 +1,8 @@
 """Print a run's verdict as workflow commands: an ``::error`` line for each thing that makes a gate red.
 
-Takes the run directory. Standard library only. A target under test is not trusted: what it said is escaped, so that
-it cannot issue workflow commands of its own.
+Takes the run directory, and names of gates where only those are meant; then it fails where one is red. Standard
+library only. A target under test is not trusted: what it said is escaped, so that it cannot issue workflow commands of
+its own.
 """
 
 from __future__ import annotations
@@ -45,14 +46,17 @@ def lines(verdict: dict[str, Any]) -> Iterator[str]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the annotations of the run directory that `words` name."""
+    """Print the annotations of the run directory that `words` name; return 1 where one of the gates named is red."""
     file = Path(words[0]) / "verdict.json"
     if not file.is_file():
         print(f"::error title=Seatrial::no verdict: {escaped(str(file))} does not exist")
         return 0
-    for line in lines(json.loads(file.read_text(encoding="utf-8"))):
-        print(line)
-    return 0
+    verdict, gates = json.loads(file.read_text(encoding="utf-8")), words[1:]
+    if gates:
+        verdict |= {"exit_code": 0, "gates": {name: verdict["gates"][name] for name in gates}}
+    found = list(lines(verdict))
+    print(*found, sep="\n", end="\n" if found else "")
+    return int(bool(gates and found))
 
 
 if __name__ == "__main__":

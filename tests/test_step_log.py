@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from suites.framework.steps.log import CappedLog
+from suites.framework.steps.log import CappedLog, keep
 
 
 def written(path: Path, *chunks: bytes, limit: int = 20) -> bytes:
@@ -80,3 +80,11 @@ def test_a_log_that_may_not_grow_is_closed_in_peace(tmp_path: Path, size: int) -
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert b"x" * 1000 == (tmp_path / "log").read_bytes()
+
+
+def test_log_of_somebody_else_is_kept_within_the_limit(tmp_path: Path) -> None:
+    """Its two ends, behind what an earlier attempt has left."""
+    (tmp_path / "theirs").write_bytes(b"x" * 100 + b"end")
+    (tmp_path / "log").write_bytes(b"first\n")
+    keep(tmp_path / "theirs", tmp_path / "log", limit=20)
+    assert b"first\nxxxx\n[89 bytes left out]\nxxxxxxxend" == (tmp_path / "log").read_bytes()

@@ -159,6 +159,16 @@ def test_no_verdict_is_an_error_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.startswith("::error title=Seatrial::no verdict")
 
 
+@pytest.mark.parametrize(("gate", "code", "said"), [("passed", 1, 1), ("skips", 0, 0)])
+def test_a_gate_that_is_named_decides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], gate: str, code: int, said: int
+) -> None:
+    """Its offences alone are told, and it alone fails the step: how the run ended was said elsewhere."""
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict(("root-native", "n", "failed"))))
+    assert code == verdicts.main([str(tmp_path), gate])
+    assert said == len(capsys.readouterr().out.splitlines())
+
+
 # ---- the script that runs a session ----------------------------------------------------------------------------------
 
 
@@ -197,6 +207,14 @@ def test_session_of_the_catalogue_promises_the_facts(tmp_path: Path) -> None:
         code,
         words,
     )
+
+
+def test_a_nightly_session_has_the_long_cases(tmp_path: Path) -> None:
+    """Only the schedule asks for them, and they get more time."""
+    words = session_words(tmp_path, SESSION="s", TIER="nightly")[1]
+    assert ["-s", "s", "--", "--tier", "nightly"] == words
+    assert "github.event_name == 'schedule' && 'nightly'" in (GITHUB / "workflows/ci.yml").read_text()
+    assert "TIER: ${{ inputs.tier }}" in (GITHUB / "workflows/acceptance.yml").read_text()
 
 
 def test_session_of_a_callers_target_runs_as_root_and_keeps_odd_names_whole(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from suites.catalog import Kind
 from suites.framework.bench import Bench
+from suites.framework.buildscripts.inventory import Inventory
 from suites.framework.buildscripts.workload import Step
 from suites.framework.buildscripts.wrapper import Wrapper
 from suites.framework.calls import BuildscriptsCall, Call
@@ -70,6 +71,17 @@ def test_each_step_is_a_call_in_the_order_of_needs(make: Make) -> None:
     ended = wrapper.build()
     assert (exited(7), ["a", "b"]) == (ended.status, wrapper.ran())
     assert 2 == len(wrapper.builds[-1].children)
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["at-its-end", "at-a-gate"])
+def test_a_failure_that_the_wrapper_lays_to_a_race_of_its_own_is_observed_as_that(asked: bool, make: Make) -> None:
+    """Wherever the test was; not what fails otherwise, and not what says so and succeeds."""
+    wrapper = make('echo "missing: $1" >&2; exit "$1"', run=("{arguments}", "{root}", "{step}"), race="missing: [12]")
+    wrapper.write(Step(name="a"))
+    assert [exited(0), exited(3)] == [wrapper.build(arguments=(code,)).status for code in ("0", "3")]
+    with pytest.raises(Unmet) as caught, wrapper.begin(arguments=("2",)) as build:
+        build.gate("a") if asked else build.end()
+    assert "a race of its own" == caught.value.actual
 
 
 def test_the_words_of_a_call_are_the_profiles(make: Make) -> None:
@@ -275,3 +287,45 @@ def test_what_is_offered_is_what_the_profile_says(make: Make) -> None:
     """Calls and options by name, with dashes, arguments where the run takes them, and its own words."""
     wrapper = make(dry_run=("-n",), plan=("p",), offers=("resume",), profile=Profile(name="w", version=("-V",)))
     assert {"arguments", "dry-run", "plan", "resume", "root", "version"} == Wrapper.offers(wrapper.target)
+
+
+@pytest.mark.parametrize("what", ["root", "root/scripts", "root/out"])
+def test_a_link_that_a_wrapper_left_is_not_written_through(make: Make, tmp_path: Path, what: str) -> None:
+    """A folder that is somebody else's is left alone, and the test fails for what the wrapper did."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    wrapper = make(f'rm -rf "${{1%/*}}/{what}"; ln -s {outside} "${{1%/*}}/{what}"')
+    wrapper.write(Step(name="a"))
+    wrapper.build()
+    with pytest.raises(Unmet, match="leads out of it"):
+        wrapper.write(Step(name="b"))
+    assert [] == os.listdir(outside)
+
+
+def test_a_script_that_became_a_link_is_written_anew(make: Make, tmp_path: Path) -> None:
+    """Where it leads nothing is written."""
+    (outside := tmp_path / "outside").write_text("precious")
+    wrapper = make(f'ln -sf {outside} "$1/scripts/a.sh"')
+    wrapper.write(Step(name="a"))
+    wrapper.build()
+    wrapper.write(Step(name="a"))
+    assert ("precious", False) == (outside.read_text(), wrapper.place.script("a").is_symlink())
+
+
+def test_a_root_that_is_gone_is_what_the_wrapper_did(make: Make) -> None:
+    """Looking at it fails the test, in words, and is no error of the harness."""
+    wrapper = make('rm -rf "$1"')
+    wrapper.write(Step(name="a"))
+    wrapper.build()
+    with pytest.raises(Unmet, match="no manifest of root"):
+        Inventory.take(wrapper.root)
+
+
+def test_of_a_huge_log_the_end_is_read(make: Make) -> None:
+    """A log of a terabyte without a block on the disk does not fill the memory."""
+    wrapper = make('truncate --size=1T "$1/a.1.log"; echo end >>"$1/a.1.log"', log="{root}/{step}.*.log")
+    wrapper.write(Step(name="a"))
+    wrapper.build()
+    (log,) = (piece.text for piece in wrapper.evidence() if piece.title == "log of a")
+    assert "end\n" == log.lstrip("\0")
+    assert 4096 == len(log)

@@ -117,6 +117,7 @@ def test_a_profile_in_the_folder_comes_before_the_one_where_we_are(tmp_path: Pat
         ('jobs = ["-j"]', "jobs: no word has {jobs}"),
         ('log-cap = ["--cap", "{kib}"]', "log-cap: no word has {bytes}"),
         ('signals = "128"', "signals: '128' is not one of 128\\+n, -n, n"),
+        ('race = "(?missing"', "race: '\\(\\?missing' is no regular expression"),
         ('script = "{root}/all.sh"', "script: '{root}/all.sh' has no {step}"),
         ('stamp = "{root}/done"', "stamp: '{root}/done' has no {step}"),
     ],

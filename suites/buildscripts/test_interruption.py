@@ -55,8 +55,8 @@ def test_wrapper_dies_by_the_signal_and_leaves_nothing_running(wrapper: Wrapper,
 
 
 def _alive(wrapper: Wrapper, gates: dict[str, Gate]) -> list[str]:
-    """Return the labels of those gates whose processes do not end within the liveness deadline."""
-    return [label for label, gate in gates.items() if not gate.recorder.left(wrapper.seconds)]
+    """Return the labels of those gates whose processes do not end within the liveness deadline, sorted."""
+    return sorted(label for label, gate in gates.items() if not gate.recorder.left(wrapper.seconds))
 
 
 @case("W26")

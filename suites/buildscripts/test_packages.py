@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from suites.framework.buildscripts.account import Account
 from suites.framework.buildscripts.inventory import Inventory
-from suites.framework.buildscripts.package import Shelf
+from suites.framework.buildscripts.package import PHASES, Shelf
 from suites.framework.buildscripts.workload import Source, Step
 from suites.framework.buildscripts.wrapper import Wrapper
 from suites.framework.facts import Fact
@@ -207,3 +208,30 @@ def test_source_that_is_another_is_refused(wrapper: Wrapper, what: str) -> None:
     archive.write_bytes(step.sources[0].content)
     assert exited(0) == wrapper.build(options=shelf.options).status
     assert ["before", "after"] == wrapper.labels("ed")
+
+
+@case("W31")
+@offered("log")
+@weight(60)
+@pytest.mark.parametrize("name", ["ed", "lzip", "bc", "zlib"])
+def test_package_passes_its_own_tests(wrapper: Wrapper, name: str) -> None:
+    """A package is built step by step, each with a log, and passes its own tests (GNU standards, 7.2.6, "check").
+
+    Why: what compiles may still compute nonsense; and who plans a night of building wants to know what each step takes.
+    What every step used, and how many tests there were, stands in the report.
+    By hand:
+        $WRAPPER run $ROOT    # unpack, configure, build, check, install
+        grep 'tests completed successfully' $ROOT/.build/check.*.log; /usr/bin/time -v make    # for comparison
+    """
+    shelf = Shelf.of(wrapper)
+    package = shelf.packages[name]
+    wrapper.write(*map(shelf.step, package.needs), *shelf.steps(name, metered=True))
+    account = Account(wrapper, package)
+    with wrapper.begin(options=shelf.options) as build:
+        ended = account.follow(build)
+        account.keep_logs()
+        assert "none failed" == account.tests().verdict(wanted=not package.tests.absent)
+        assert dict.fromkeys(PHASES, 0) == {phase: used.code for phase, used in account.steps.items()}
+        assert exited(0) == ended.status
+    assert list(PHASES) == [phase for phase in account.steps if wrapper.logs(phase)]
+    assert "made" == ("made" if (wrapper.artefacts / package.made).exists() else "absent")

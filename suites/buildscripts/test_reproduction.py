@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from suites.framework.buildscripts.gate import Gate
-from suites.framework.buildscripts.package import Shelf
+from suites.framework.buildscripts.package import NIGHTLY, Shelf
 from suites.framework.buildscripts.workload import Place, Step, filled
 from suites.framework.buildscripts.wrapper import Wrapper
 from suites.framework.facts import Fact
@@ -23,7 +23,7 @@ ELSEWHERE = {"LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8", "LANGUAGE": "tr", "
 SECRETIVE = ("/bin/sh", "-c", 'umask 077; exec "$0" "$@"')
 """Words in front of a caller that lets nobody else read what he writes."""
 LARGER = ("hello", "gzip", "sed", "grep", "patch", "xz", "m4")
-NIGHTLY = [pytest.param(name, marks=[tier(4), weight(100)]) for name in LARGER]
+OVERNIGHT = [pytest.param(name, marks=[tier(NIGHTLY), weight(200)]) for name in LARGER]
 
 
 def _made(
@@ -36,12 +36,12 @@ def _made(
     environment: Mapping[str, str] | None = None,
     through: Sequence[str] = (),
 ) -> Manifest:
-    """Build one step and return what it made."""
+    """Build the step of a package and return what it made."""
     place = at or wrapper.place
     wrapper.write(step, at=place)
     chosen = (*shelf.options, *options)
     with wrapper.begin(options=chosen, environment=environment, through=through, at=place) as build:
-        assert exited(0) == build.end().status
+        assert exited(0) == build.end(within=shelf.patience(step.name)).status
     return manifest(place.artefacts)
 
 
@@ -193,7 +193,7 @@ def test_package_is_the_same_wherever_it_is_built(wrapper: Wrapper, name: str) -
 @case("W42")
 @requires(Fact.USER_NAMESPACE)
 @weight(60)
-@pytest.mark.parametrize("name", ["ed", "lzip", "zlib", *NIGHTLY])
+@pytest.mark.parametrize("name", ["ed", "lzip", "zlib", *OVERNIGHT])
 def test_package_is_the_same_for_every_privilege(wrapper: Wrapper, name: str) -> None:
     """Root, an ordinary user and the root of a user namespace make the same; so do all environments (gate `artefacts`).
 
@@ -207,7 +207,7 @@ def test_package_is_the_same_for_every_privilege(wrapper: Wrapper, name: str) ->
     step = replace(shelf.step(name, last=SENSITIVE), needs=())
     golden = _made(wrapper, shelf, step)
     assert "made" == ("made" if (wrapper.artefacts / shelf.packages[name].made).exists() else "absent")
-    wrapper.bench.keep(f"{wrapper.target.name}.{name}", golden)
+    wrapper.bench.keep(f"{wrapper.target.name}.{name}", golden, wrapper.artefacts)
     for user, words in USERS.items():
         made = _made(wrapper, shelf, step, at=wrapper.beside(f"as-{user}"), through=(UNSHARE, "--user", *words))
         assert () == difference(golden, made)

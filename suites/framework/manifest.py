@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -16,6 +17,10 @@ from suites.framework.model import SCHEMA
 
 SUFFIX = ".manifest.json"
 """How a manifest's file name ends, below ``<environment>/artefacts/``."""
+CONTENT = "content"
+"""The folder beside manifests that has their files, each under the SHA-256 of what is in it."""
+LARGEST = 16 << 20
+"""Bytes of a file that is kept, so that somebody can look into it."""
 
 
 class Type(StrEnum):
@@ -165,6 +170,21 @@ def _troubled(entry: Entry, error: OSError) -> Entry:
 def _text(path: bytes) -> str:
     r"""Return a name as text that no other name has: a file may be called ``\xff`` as well as hold that byte."""
     return str(legible(os.fsdecode(path.replace(b"\\", b"\\\\"))))
+
+
+# ---- keeping -------------------------------------------------------------------------------------------------------
+
+
+def keep_content(content: Manifest, folder: Path, into: Path) -> None:
+    """Copy the files of a manifest, each once, to where `into` has them by their SHA-256; not those that are large.
+
+    A name that is no text is left out: what is kept is for somebody to look at.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    for entry in content.entries:
+        kept = into / entry.sha256
+        if entry.sha256 and entry.size_bytes <= LARGEST and "\\" not in entry.path and not kept.exists():
+            shutil.copyfile(folder / entry.path, kept, follow_symlinks=False)
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------

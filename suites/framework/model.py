@@ -121,6 +121,7 @@ class Ended:
     target_s: float = 0.0
     cpu_s: float = 0.0
     rss_bytes: int = 0
+    """Of the largest process; 0 where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +162,8 @@ class Sample:
     t: float
     """Unix seconds, on the clock of the events."""
     step: str
-    """A worker (``test.1``) or a step of a build (``build::tini::cmake``)."""
+    """A worker (``test.1``), a step of a build (``build::tini::cmake``), or of a package that a wrapper builds
+    (``package::WRAPPER::ed::check``)."""
     node: str = ""
     """The case that the worker was at, where it took long enough to be seen."""
     cpu_s: float
@@ -184,6 +186,10 @@ class Total:
     """``wait4`` or ``cgroup``."""
 
 
+PACKAGE_STEP = "package::{wrapper}::{package}::{step}"
+"""The name of a step by which a wrapper builds a package."""
+PACKAGE_TESTS = "package_tests"
+"""Name of the note that says how the package's own tests ended: ``package``, and a number for each outcome."""
 METRICS: dict[str, type[Sample | Total]] = {"sample": Sample, "total": Total}
 """The value of key ``metric`` in a line of a metrics file, and its type."""
 
@@ -341,6 +347,8 @@ class Paths:
     """A root file system for containers, read-only; empty where there is none."""
     sources: tuple[str, ...] = ()
     """Source archives of packages, read-only."""
+    metrics: str = ""
+    """The metrics file of this worker, which exists, for what its cases measure; empty where nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

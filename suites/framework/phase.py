@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
@@ -78,6 +79,15 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """A file of the run directory that a worker writes."""
+
+    path: str
+    """As the worker reaches it."""
+    fd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """A pytest run by one or more workers, each with its share of the nodes."""
 
@@ -109,11 +119,18 @@ class Phase:
                     outcome = Outcome.PASSED
             finally:
                 problems.append(self.site.hooks.after(hooked, outcome.value))
+                self._drop_empty()
                 if owner := invoking_user():
                     self.site.run.hand_over(*owner, below=self.site.name)
         if any(problems):
             self._complain("; ".join(filter(None, problems)))
         return hands
+
+    def _drop_empty(self) -> None:
+        """Remove the metrics files of workers whose cases measured nothing."""
+        for path in (self.site.folder / "metrics").glob(f"{self.name}.*.jsonl"):
+            if not path.is_symlink() and not path.stat().st_size:
+                path.unlink()
 
     def _start_all(self, hands: Crew) -> None:
         def heir(name: str, nodes: tuple[str, ...]) -> None:
@@ -185,25 +202,31 @@ class Phase:
         return place
 
     def _start(self, hands: Crew, name: str, context: Context) -> None:
-        """Start one worker; its event file is handed to it open, because its user may not reach the path."""
+        """Start one worker; its files are handed to it open, because its user may not reach the paths."""
         site, number = self.site, name.removeprefix(f"{self.name}.")
-        path = site.run.events(site.name, self.name, number)
-        with path.open("ab") as stream:
-            if site.around.owner:
-                os.fchown(stream.fileno(), *site.around.owner)
-            events = f"/proc/self/fd/{stream.fileno()}" if site.native else str(path)
-            context = replace(context, paths=replace(context.paths, events=events))
+        with ExitStack() as stack:
+            events = self._handed(stack, site.run.events(site.name, self.name, number))
+            metrics = self._handed(stack, site.folder / "metrics" / f"{name}.jsonl")
+            paths = replace(context.paths, events=events.path, metrics=metrics.path)
+            context = replace(context, paths=paths)
             log = site.folder / "logs" / f"{name}.log"
             worker = site.around.driver.start(
                 self._argv(self._written(name, context), context.selection.expression),
                 name=name.replace(".", "-"),
                 env=self._environment(context),
                 log=log,
-                keep=(stream.fileno(),) if site.native else (),
+                keep=(events.fd, metrics.fd) if site.native else (),
             )
         if (pid := getattr(worker, "pid", None)) is not None:
             site.keeper.record_process(pid)
         hands.add(name, worker, log)
+
+    def _handed(self, stack: ExitStack, path: Path) -> Handed:
+        """Open a file that a worker is the writer of, and make it its user's."""
+        fd = stack.enter_context(path.open("ab")).fileno()
+        if self.site.around.owner:
+            os.fchown(fd, *self.site.around.owner)
+        return Handed(path=f"/proc/self/fd/{fd}" if self.site.native else str(path), fd=fd)
 
     def _written(self, name: str, context: Context) -> Path:
         """Write a worker's context where its user can read it; the first one's stays in the run directory."""

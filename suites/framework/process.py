@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,6 +66,7 @@ class Child:
     status: Status | None = None
     cpu_s: float = 0.0
     rss_bytes: int = 0
+    """Of the largest process of it. 0 where that was no larger than ours, which execve(2) counts as the child's own."""
 
     @classmethod
     def adopt(cls, pid: int, *, started: float | None = None) -> Child:
@@ -95,7 +97,9 @@ class Child:
         _, wait_status, usage = os.wait4(self.pid, 0)
         self.ended = time.monotonic()
         self.status = Status.of(wait_status)
-        self.cpu_s, self.rss_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        self.cpu_s = usage.ru_utime + usage.ru_stime
+        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self.rss_bytes = usage.ru_maxrss * 1024 if usage.ru_maxrss > ours else 0
         os.close(self.pidfd)
         self.pidfd = -1
 

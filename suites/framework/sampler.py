@@ -1,4 +1,4 @@
-"""What steps and workers use, measured while they run: one line on disk for each moment (layer 2).
+"""What steps and workers use, measured while they run: one line on disk for each moment (layer 1).
 
 Driven from the loops that wait for them; no thread.
 """

@@ -24,6 +24,7 @@ from suites.framework.model import MISSING, Ended, Limits, Note, Outcome, Planne
 from suites.framework.options import Options
 from suites.framework.phase import TESTS, Phase, Site, missing_among
 from suites.framework.results.rundir import RunDirectory
+from suites.framework.steps import log
 from suites.framework.subjects import CHECKOUT, Subjects, failed_nodes, within_reach
 from suites.framework.surroundings import Builder, Surroundings
 
@@ -204,11 +205,14 @@ class Session:
         )
 
     def _keep_evidence(self) -> None:
-        """Copy what wrappers wrote about nodes to the run's artefacts."""
+        """Copy what wrappers wrote about nodes to the run's artefacts, the logs of their steps to its logs."""
         for folder in sorted(self.work.glob(f"*/{EVIDENCE}/*")):
             kept = self.folder / "artefacts" / folder.name
             if folder.is_dir():
                 shutil.copytree(folder, kept, dirs_exist_ok=True, symlinks=True)
             elif folder.is_file() and not folder.is_symlink():
                 kept.parent.mkdir(exist_ok=True)
-                shutil.copyfile(folder, kept)
+                if folder.suffix == log.SUFFIX:
+                    log.keep(folder, self.folder / "logs" / folder.name)
+                else:
+                    shutil.copyfile(folder, kept)

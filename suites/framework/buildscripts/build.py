@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from signal import SIGKILL
@@ -18,6 +19,9 @@ from suites.framework.waiting import Capture, Deadline, Waiter
 KEPT = 1 << 20
 """Bytes that are kept of each stream of a call."""
 _SHOWN = 40
+_MEANWHILE_S = 0.1
+RACE = "a race of its own"
+"""What is observed where a wrapper says that it has failed in one (`BuildscriptsCall.race`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +58,23 @@ class Build:
         gatehouse: Gatehouse,
         seconds: float,
         failing: Callable[[], None],
+        race: str = "",
     ) -> None:
-        """Start the first call; `stdin` is a descriptor of ours, none for /dev/null. `failing` is told of a failure."""
+        """Start the first call; `stdin` is a descriptor of ours, none for /dev/null. `failing` is told of a failure.
+
+        Unmet is raised where a call fails and says what `race`, a regular expression, finds; empty finds nothing.
+        """
         self._calls, self._environment = list(calls), dict(environment)
         self._waiter, self._gatehouse, self._seconds, self._failing = waiter, gatehouse, seconds, failing
         given = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if stdin is None else os.dup(stdin)
         self._fds = {0: given} | {number: os.dup(fd) for number, fd in fds.items()}
-        self._sent: set[int] = set()
+        self._sent, self._race = set[int](), race
         self._closed = self.cut_short = False
         self.children: list[Child] = []
         self.gates: list[Gate] = []
         """Every gate that was reached during it, in order."""
+        self.meanwhile: Callable[[Gate | None], object] | None = None
+        """Called with each gate that is reached, and with none several times a second while this waits."""
         self._captures: dict[str, Capture] = {}
         self._writing: dict[int, int] = {}
         for number, title in ((1, "stdout"), (2, "stderr")):
@@ -152,21 +162,35 @@ class Build:
         """Return the next gate that is reached; None once the wrapper has ended, or the deadline has passed."""
         while True:
             door = self._gatehouse.fileno()
-            ready = self._waiter.wait((door, *self.watch()), deadline) if not self._over() else ()
+            ready = self._ready(door, deadline) if not self._over() else ()
             if not ready:
                 ready = self._waiter.wait((door,), Deadline(0))
             if door in ready:
                 if gate := self._gatehouse.take(self):
                     self.gates.append(gate)
+                    if self.meanwhile:
+                        self.meanwhile(gate)
                     return gate
             elif ready:
                 self._advance()
             else:
                 return None
 
+    def _ready(self, door: int, deadline: Deadline) -> tuple[int, ...]:
+        """Wait for a gate or for the end of the wrapper."""
+        while self.meanwhile and not deadline.passed:
+            self.meanwhile(None)
+            short = Deadline(min(deadline.remaining, _MEANWHILE_S))
+            if ready := self._waiter.wait((door, *self.watch()), short):
+                return ready
+        return self._waiter.wait((door, *self.watch()), deadline)
+
     def _advance(self) -> None:
         """Reap a call that has ended, and begin the next after a success."""
-        if self.child.wait(Deadline(0), self._waiter) == exited(0) and self._calls:
+        failed = self.child.wait(Deadline(0), self._waiter) != exited(0)
+        if failed and self._race and re.search(self._race, self.ended().said):
+            raise Unmet("an end that follows from what it was given", RACE)
+        if not failed and self._calls:
             self._start()
 
     def _over(self) -> bool:

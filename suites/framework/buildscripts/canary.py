@@ -15,6 +15,7 @@ from suites.framework.bench import Bench
 from suites.framework.buildscripts.enclosure import Enclosure
 from suites.framework.buildscripts.inventory import Inventory
 from suites.framework.model import Target
+from suites.framework.observation import Unmet
 
 PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "proc")
 """What a shell script finds its programs with."""
@@ -26,6 +27,8 @@ class Canary:
     def __init__(self, bench: Bench, target: Target, folder: Path) -> None:
         """Make it; the programs of the target and of the test, and the test's own folder, are where they are."""
         self.folder, self._enclosure = folder, Enclosure(bench)
+        if not folder.is_dir() or not folder.resolve().is_relative_to(bench.folder.resolve()):
+            raise Unmet("a folder to make a machine of", f"{folder.name} is none, or leads elsewhere")
         seen = [bench.folder, *_programs(bench, target)]  # ours first: it holds what is mounted after it
         for path in (Path("/", name) for name in PROGRAMS):
             if path.is_symlink():
@@ -33,6 +36,9 @@ class Canary:
             elif path.exists():
                 seen.append(path)
         written = (Path(os.devnull), bench.home)  # the second is TMPDIR: what a shell writes for itself
+        for path in (*seen, *written):
+            if not self.at(path).parent.resolve().is_relative_to(folder.resolve()):
+                raise Unmet("a folder to make a machine of", f"{path} in it leads elsewhere")
         self._enclosure.show({path: self.at(path) for path in (*seen, *written)}, writable=written)
 
     @property

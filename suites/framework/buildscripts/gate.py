@@ -55,6 +55,10 @@ class Gatehouse:
         """Return the words that start a gate, before step and label."""
         return [*payload, "agent", str(self.path), self._nonce]
 
+    def metering(self, payload: Sequence[str]) -> list[str]:
+        """Return the words that start a meter, before step, label and the command that it measures."""
+        return [*payload, "meter", str(self.path), self._nonce]
+
     def fileno(self) -> int:
         """Return the descriptor that is readable when a script has come."""
         return self._listener.fileno()

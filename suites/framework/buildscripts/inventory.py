@@ -6,7 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from suites.framework.errors import UsageError
 from suites.framework.manifest import Manifest, difference, manifest
+from suites.framework.observation import Unmet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +21,18 @@ class Inventory:
 
     @classmethod
     def take(cls, folder: Path) -> Inventory:
-        """Look at a folder now."""
-        times = {".": folder.stat().st_mtime_ns}
+        """Look at a folder now; Unmet where a target has taken it away."""
+        try:
+            content, times = manifest(folder), {".": folder.stat().st_mtime_ns}
+        except (OSError, UsageError) as error:
+            raise Unmet(
+                f"{folder.name}, which can be looked at", str(error).replace(str(folder), folder.name)
+            ) from error
         for place, folders, files in os.walk(folder):
             for name in (*folders, *files):
                 path = Path(place, name)
                 times[str(path.relative_to(folder))] = path.lstat().st_mtime_ns
-        return cls(content=manifest(folder), times=times)
+        return cls(content=content, times=times)
 
     def changes(self, after: Inventory) -> list[str]:
         """Return what is not as it was, by path: ``PATH added``, ``PATH written`` for a new time alone."""

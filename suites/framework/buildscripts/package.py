@@ -6,7 +6,7 @@ import functools
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,28 @@ PHASES = ("unpack", "configure", "build", "check", "install")
 """The parts of the recipe, in order."""
 CATALOGUE = "packages/packages.toml"
 """Below fixtures/."""
-PATIENCE_S = 100.0
+USED = "used"
+"""The gate of a metered script at which it tells what its commands used."""
+_END = "END_OF_STEP"
+PATIENCE_S = 150.0
 """Least liveness deadline of a build that takes seconds of a quiet machine."""
+NIGHTLY, LONG_S = 4, 400.0
+"""From this tier on a build takes up to a minute of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnTests:
+    """How the output of a package's own tests is counted.
+
+    Each is a regular expression for whole lines or parts of them; a match is one test, or as many as its group says.
+    Without a word of the row it is the summary of Automake (automake, "Simple Tests").
+    """
+
+    passed: str = r"^# (?:PASS|XFAIL): +(\d+)$"
+    failed: str = r"^# (?:FAIL|XPASS|ERROR): +(\d+)$"
+    skipped: str = r"^# SKIP: +(\d+)$"
+    absent: bool = False
+    """True where ``make check`` tries nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +64,7 @@ class Package:
     make: tuple[str, ...] = ()
     install: tuple[str, ...] = ("install",)
     """Words that make(1) gets, to build and to install."""
+    tests: OwnTests = field(default_factory=OwnTests)
     made: str
     """A path that is there when it is installed."""
 
@@ -97,6 +118,8 @@ class Shelf:
     """By the archive's file name."""
     options: tuple[str, ...] = ()
     """Of the wrapper, which takes the network away from its scripts where it offers that and the kernel allows it."""
+    meter: tuple[str, ...] = ()
+    """Words that start a meter, before step and label."""
 
     @classmethod
     def of(cls, wrapper: Wrapper) -> Shelf:
@@ -108,7 +131,12 @@ class Shelf:
             packages=catalogue(Path(context.paths.suites) / "fixtures")[1],
             archives={path.name: path for path in map(Path, context.paths.sources)},
             options=wrapper.option("isolated") if walled else (),
+            meter=tuple(wrapper.gatehouse.metering(wrapper.bench.payload)),
         )
+
+    def patience(self, name: str) -> float:
+        """Return the least liveness deadline of a build of a package, in seconds."""
+        return LONG_S if self.packages[name].tier >= NIGHTLY else PATIENCE_S
 
     def source(self, name: str) -> Source:
         """Return the source archive of a package."""
@@ -125,11 +153,20 @@ class Shelf:
             name=name, body="\n".join((first, *commands, last)), needs=package.needs, sources=(self.source(name),)
         )
 
-    def steps(self, name: str) -> tuple[Step, ...]:
-        """Return a script for each phase of a package, its test suite included, each needing the one before it."""
-        recipe = self.packages[name].recipe()
-        found = [
-            Step(name=phase, body=f"mark before\n{recipe[phase]}\nmark after", needs=PHASES[:number][-1:])
-            for number, phase in enumerate(PHASES)
-        ]
-        return (replace(found[0], sources=(self.source(name),)), *found[1:])
+    def steps(self, name: str, *, metered: bool = False) -> tuple[Step, ...]:
+        """Return a script for each phase of a package, its test suite included, each needing the one before it.
+
+        A metered one tells at the gate `USED`, instead of ``after``, what its commands used, and ends as they did.
+        """
+        package = self.packages[name]
+        found = []
+        for number, (phase, text) in enumerate(package.recipe().items()):
+            body = self._metered(package, phase, text) if metered else f"mark before\n{text}\nmark after"
+            found.append(Step(name=phase, body=body, needs=PHASES[:number][-1:]))
+        return (replace(found[0], needs=package.needs, sources=(self.source(name),)), *found[1:])
+
+    def _metered(self, package: Package, phase: str, text: str) -> str:
+        """Return the body of a script whose commands, for a shell of their own, run below a meter."""
+        shell = f"{shlex.join([*self.meter, phase, USED])} /bin/bash -eu /dev/fd/3 3<<'{_END}'"
+        found = "PATH={artefacts}/usr/bin:$PATH\n" if package.needs else ""
+        return f"mark before\n{shell}\nexec 3<&-\n{found}{text}\n{_END}"

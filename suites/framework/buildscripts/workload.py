@@ -61,6 +61,15 @@ class Place:
         """Return the folder that the scripts fill."""
         return self.path(self.call.artefacts)
 
+    def written(self, steps: Iterable[Step]) -> set[Path]:
+        """Return the folders that `write` writes to."""
+        folders = {self.artefacts, self.path(self.call.sources), *map(self.path, self.call.folders)}
+        return (
+            folders
+            | {self.path(name).parent for name in self.call.files}
+            | {self.script(step.name).parent for step in steps}
+        )
+
     def script(self, step: str) -> Path:
         """Return where the script of a step stands."""
         return self.path(self.call.script, step=step)
@@ -78,12 +87,16 @@ class Place:
     def _write(self, step: Step, recording: Sequence[str]) -> None:
         path = self.script(step.name)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            path.unlink()  # it may lead to what is somebody else's
         path.write_bytes(self.text(step, recording=recording).encode())
         path.chmod(0o755 if step.executable else 0o644)
         for source in step.sources:
             folder = self.path(self.call.sources)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / source.name).write_bytes(source.content)
+            if (archive := folder / source.name).is_symlink():
+                archive.unlink()
+            archive.write_bytes(source.content)
 
     def text(self, step: Step, *, recording: Sequence[str]) -> str:
         """Return the text of a step's script."""

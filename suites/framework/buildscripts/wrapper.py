@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from suites.framework.bench import Bench
@@ -47,9 +47,12 @@ class Wrapper:
         self.builds: list[Build] = []
         self.through: list[str] = []
         """Words in front of every call, which become the wrapper: an `Enclosure`'s."""
+        self.inside: Callable[[Path], Path] = lambda path: path
+        """How we reach what it has at a path: an `Enclosure`'s, where that holds its stamps."""
         self._steps: dict[Path, tuple[Step, ...]] = {}
         self._orphans = Orphans(self._held)
         self._folder = bench.make_folder()
+        self._real = self._folder.resolve()
         self.gatehouse = Gatehouse(
             self._folder / "g", nonce=bench.nonce, waiter=self.waiter, seconds=bench.patience(target)
         )
@@ -97,7 +100,20 @@ class Wrapper:
         where = at or self.place
         known = {step.name: step for step in (*self._steps.get(where.root, ()), *steps)}
         self._steps[where.root] = tuple(known.values())
-        where.write(steps, recording=self.gatehouse.recording(self.bench.payload))
+        try:
+            self._keep_inside(where.written(steps))
+            where.write(steps, recording=self.gatehouse.recording(self.bench.payload))
+        except OSError as error:
+            if not self.builds:
+                raise
+            said = f"{where.root.name}: {os.strerror(error.errno or 0)}"
+            raise Unmet("a root folder to write scripts to", said) from error
+
+    def _keep_inside(self, folders: Iterable[Path]) -> None:
+        """Raise Unmet where a target has put a link in the place of a folder: it may lead to somebody else's."""
+        for folder in folders:
+            if not folder.resolve().is_relative_to(self._real):
+                raise Unmet("folders of its own root", f"{folder.name} leads out of it")
 
     # -- calling
 
@@ -201,6 +217,7 @@ class Wrapper:
             gatehouse=self.gatehouse,
             seconds=self.seconds,
             failing=self.bench.record_failure,
+            race=self.call.race,
         )
         self.builds.append(build)
         return build
@@ -223,7 +240,7 @@ class Wrapper:
             return self.states(at=at).get(step, "unknown")
         if not self.call.stamp:
             return UNTOLD
-        stamp = (at or self.place).path(self.call.stamp, step=step)
+        stamp = self.inside((at or self.place).path(self.call.stamp, step=step))
         if not stamp.is_file():
             return "pending"
         word = next(iter(stamp.read_text(errors="backslashreplace").split()), "")
@@ -297,10 +314,8 @@ class Wrapper:
         """Return what there is to see of every call, and the ends of the latest logs."""
         shown = [piece for build in self.builds for piece in build.evidence()]
         for step in self._steps.get(self.root, ()):
-            for log in self.logs(step.name)[-1:] if self.call.log else ():
-                if log.is_file():
-                    text = log.read_bytes()[-_SHOWN:].decode(errors="backslashreplace")
-                    shown.append(Evidence(title=f"log of {step.name}", text=text))
+            logs = [log for log in self.logs(step.name)[-1:] if log.is_file()] if self.call.log else []
+            shown += [Evidence(title=f"log of {step.name}", text=_end_of(log)) for log in logs]
         return shown
 
     def close(self) -> None:
@@ -319,6 +334,9 @@ class Wrapper:
         yield from (child.pid for build in self.builds for child in build.children if child.status is None)
 
     def _remove(self, root: Path) -> None:
+        if root.is_symlink() or not root.is_dir():  # a target has taken it away, or put something in its place
+            root.unlink(missing_ok=True)
+            return
         place.detach(self.bench, {root.name: root})
         root.chmod(0o700)
         for folder, below, _ in os.walk(root):
@@ -326,3 +344,13 @@ class Wrapper:
                 if not path.is_symlink():  # what it points to is not ours
                     path.chmod(0o700)
         shutil.rmtree(root)
+
+
+def _end_of(log: Path) -> str:
+    """Return the end of a log, however long it is; why there is none where it cannot be read."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _SHOWN))
+            return file.read(_SHOWN).decode(errors="backslashreplace")
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"

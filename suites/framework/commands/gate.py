@@ -14,7 +14,7 @@ from rich.text import Text
 
 from suites.framework.errors import ExitCode
 from suites.framework.options import LATEST, Options
-from suites.framework.results import artefacts, terminal
+from suites.framework.results import artefacts, inspection, parity, terminal
 from suites.framework.results.derive import derive
 from suites.framework.results.escaping import one_line, visible
 from suites.framework.results.gates import Colour, Demand, Gate, Offence
@@ -34,9 +34,11 @@ def gate(options: Options) -> ExitCode:
     runs = [RunDirectory.open(path) for path in options.run_directories or (options.runs / LATEST,)]
     run = runs[0] if len(runs) == 1 else _merged(runs, options)
     with run.locked():
-        summary = judge(load(run), demand=demand)
+        view = load(run)
+        summary = judge(view, demand=demand)
         write_json(run.path / "verdict.json", summary)
-    show(run, summary)
+    inspection.show(run, view)
+    show(run, summary, artefacts=parity.lines(view.artefacts))
     return code(summary)
 
 
@@ -60,11 +62,16 @@ def show(
     *,
     stream: TextIO | None = None,
     environment: Mapping[str, str] = os.environ,
+    artefacts: Sequence[str] = (),
 ) -> None:
-    """Write the table to `stream` (standard output): symbols and colours on a terminal, ASCII elsewhere."""
+    """Write the table to `stream` (standard output): symbols and colours on a terminal, ASCII elsewhere.
+
+    `artefacts` are lines above it.
+    """
     out = stream or sys.stdout
     width, colour = terminal.manner(out, environment)
-    terminal.put(out, render(run, summary, width=width, colour=colour))
+    above = "".join(f"{line}\n" for line in artefacts)
+    terminal.put(out, above + render(run, summary, width=width, colour=colour))
 
 
 def render(run: RunDirectory, summary: Summary, *, width: int = terminal.PLAIN_WIDTH, colour: bool = False) -> str:

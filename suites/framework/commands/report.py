@@ -11,7 +11,7 @@ from suites.framework.commands.run import howto
 from suites.framework.errors import ExitCode, InfrastructureError, UsageError
 from suites.framework.model import Deviation
 from suites.framework.options import LATEST, Options
-from suites.framework.results import terminal
+from suites.framework.results import inspection, terminal
 from suites.framework.results.derive import derive
 from suites.framework.results.merging import merge
 from suites.framework.results.result import Result, Verdict
@@ -27,6 +27,7 @@ def report(options: Options) -> ExitCode:
     against = load(RunDirectory.open(options.against)) if options.against else None
     run = runs[0] if len(runs) == 1 else merge(runs, options.runs, argv=options.words)
     derived = derive(run, howto=howto, against=against)
+    inspection.show(run, derived.view)
     terminal.show(derived.view, derived.summary, howto=howto)
     if options.write_profile:
         write_profile(derived.view, options.write_profile, options.targets)

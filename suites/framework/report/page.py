@@ -18,7 +18,7 @@ from suites.framework.report import against as earlier
 from suites.framework.report import grid, plots, words
 from suites.framework.report.failure import Failures, failures, name, where
 from suites.framework.report.privileges import privileges
-from suites.framework.results import reproduction
+from suites.framework.results import packages, parity, reproduction
 from suites.framework.results.gates import Colour
 from suites.framework.results.known import known
 from suites.framework.results.result import Result, Verdict
@@ -40,6 +40,8 @@ TEMPLATE = "page.html.j2"
 OFFENCES = 15
 """Offences of a gate, and rows of a list of differences, that are named."""
 SLOWEST = 15
+STEPS = 200
+"""Steps of packages that are shown of one environment."""
 KNOWN = 300
 """Reasons for which targets failed as expected."""
 GROUPS = 60
@@ -105,11 +107,12 @@ def render(
             known=expected[:KNOWN],
             known_more=len(expected[KNOWN:]),
             leaks=leaks_line(view).partition(": ")[2],
+            artefacts=parity.parities(view.artefacts),
             leaking=[result for result in view.problems if result.reason == "leak"][:OFFENCES],
             difference=_difference(view, against),
-            curves=[
-                plots.curves(at, found) for at, found in sorted(view.metrics.items()) if found.samples or found.totals
-            ],
+            curves=_curves(view),
+            loads=_loads(view),
+            tested=packages.tests(view.results),
             durations=_durations(view),
             pace=pace_lines(view),
             slowest=_slowest(view),
@@ -270,6 +273,19 @@ def _durations(view: View) -> list[plots.Durations]:
         if result.ran and result.is_case:
             walls[result.environment].append(result.wall_s)
     return [plots.durations(at, walls[at]) for at in sorted(walls)]
+
+
+def _curves(view: View) -> list[plots.Curves]:
+    """Return what workers and steps of builds used; those of packages have a table of their own."""
+    found = {at: packages.others(metrics) for at, metrics in sorted(view.metrics.items())}
+    return [plots.curves(at, metrics) for at, metrics in found.items() if metrics.samples or metrics.totals]
+
+
+def _loads(view: View) -> list[plots.Loads]:
+    found: dict[str, list[packages.PackageStep]] = defaultdict(list)
+    for step in packages.steps(view.metrics):
+        found[step.place].append(step)
+    return [plots.loads(at, steps[:STEPS]) for at, steps in found.items()]
 
 
 def _slowest(view: View) -> list[Result]:

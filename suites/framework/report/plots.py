@@ -7,13 +7,14 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 from markupsafe import Markup
 
 from suites.framework.model import Sample
 from suites.framework.report.words import line, seconds, size
 from suites.framework.results.metrics import Metrics
+from suites.framework.results.packages import PackageStep, sbu
 
 Point = tuple[float, float]
 
@@ -99,6 +100,62 @@ def _curve(
         else Markup(),
         cpu_s=seconds(sum(total.cpu_s for total in totals)) if totals else "",
         wall=seconds(sum(total.wall_s for total in totals)) if totals else "",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One step of a package: its curves from its own beginning to its own end, and the numbers."""
+
+    wrapper: str
+    package: str
+    step: str
+    cpu: Markup
+    memory: Markup
+    wall: str
+    cpu_s: str
+    sbu: str
+    peak: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loads:
+    """The steps of the packages that were built in one environment, drawn to the same heights."""
+
+    environment: str
+    rows: tuple[Load, ...]
+    memory: str
+    cores: str
+
+
+def loads(environment: str, steps: Sequence[PackageStep]) -> Loads:
+    """Return the curves of an environment's packages."""
+    memory = [[(each.t - step.samples[0].t, float(each.rss_bytes)) for each in step.samples] for step in steps]
+    cores = [_cores(step.samples, step.samples[0].t) if step.samples else [] for step in steps]
+    tops = [max((y for points in found for _, y in points), default=0.0) for found in (memory, cores)]
+    return Loads(
+        environment=environment,
+        rows=tuple(map(_load, steps, memory, cores, repeat(tops[0]), repeat(tops[1]))),
+        memory=size(tops[0]),
+        cores=f"{tops[1]:.2g}",
+    )
+
+
+def _load(step: PackageStep, memory: list[Point], cores: list[Point], most: float, fastest: float) -> Load:
+    name = line(f"{step.package} {step.step}", 80)
+    span = memory[-1][0] if memory else 0.0
+    said = f"CPU of {name} in {seconds(span)}: {_range(cores)} cores" if cores else ""
+    held = f"Memory of {name}: at most {size(max(y for _, y in memory))}" if memory else ""
+    return Load(
+        wrapper=line(step.wrapper, 60),
+        package=line(step.package, 60),
+        step=line(step.step, 60),
+        cpu=sparkline(cores, span=span, top=fastest, label=said) if cores else Markup(),
+        memory=sparkline(memory, span=span, top=most, label=held) if len(memory) > 1 else Markup(),
+        wall=seconds(step.wall_s),
+        cpu_s=seconds(step.cpu_s),
+        sbu=sbu(step),
+        peak=size(step.rss_bytes),
     )
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from suites.framework.manifest import Manifest, difference
-from suites.framework.model import Outcome, Reason, Role, Total
+from suites.framework.model import PACKAGE_STEP, Outcome, Reason, Role, Total
+from suites.framework.results import packages
 from suites.framework.results.artefacts import Artefact
 from suites.framework.results.result import RED, Result, Subject, Verdict
 from suites.framework.results.view import View
@@ -143,6 +144,8 @@ def limits(view: View, _: Demand) -> Iterator[Offence]:
     for environment, measured in view.metrics.items():
         for totals in measured.sources.values():
             yield from _steps(environment, totals, subjects)
+    for step in packages.steps(view.metrics):
+        yield from _package(step, view.subjects)
 
 
 def _beyond(name: str, value: object, budget: float) -> str:
@@ -160,6 +163,16 @@ def _steps(environment: str, totals: Sequence[Total], subjects: Iterable[Subject
         steps = [total for total in totals if total.step.startswith(STEPS.format(name=name))]
         if steps and measure in STEP_TOTALS and (why := _beyond(measure, STEP_TOTALS[measure](steps), budget)):
             yield Offence(environment=environment, node=f"{STEPS.format(name=name)}*", why=why)
+
+
+def _package(step: packages.PackageStep, subjects: Iterable[tuple[str, Subject]]) -> Iterator[Offence]:
+    """Judge what one step of a package took by the limits of the wrapper that built it there."""
+    own = (subject for at, subject in subjects if at == step.environment and subject.name == step.wrapper)
+    for measure, budget in sorted({limit for subject in own for limit in subject.limits}):
+        value = step.measured(measure)
+        if value is not None and (why := _beyond(measure, value, budget)):
+            node = PACKAGE_STEP.format(wrapper=step.wrapper, package=step.package, step=step.step)
+            yield Offence(environment=step.environment, node=node, why=why)
 
 
 STEP_TOTALS: dict[str, Callable[[Sequence[Total]], float]] = {

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import assert_never
 
+from suites.framework.results import packages
 from suites.framework.results.escaping import visible
 from suites.framework.results.result import Result, Verdict
 
@@ -89,6 +90,9 @@ def _properties(result: Result) -> Iterable[tuple[str, str]]:
     yield "node", result.node
     yield "parameter", result.parameter
     yield "role", result.role.value
+    for tests in packages.tests([result]):
+        yield "package", tests.package
+        yield from ((f"tests.{word}", str(getattr(tests, word))) for word in packages.OUTCOMES)
     if result.flaky:
         yield "flaky", " ".join(result.attempts)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from suites.framework.errors import PRECEDENCE, ExitCode
-from suites.framework.manifest import SUFFIX
+from suites.framework.manifest import CONTENT, SUFFIX
 from suites.framework.results.manifest import GOLDEN
 from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord
 
@@ -40,6 +40,10 @@ def _copy(source: RunDirectory, merged: RunDirectory, run: str) -> None:
     for suffix in (SUFFIX, GOLDEN):
         for listed in _files(source, f"artefacts/*{suffix}"):
             _keep(listed, merged.environment(listed.parent.parent.name) / "artefacts", run, suffix=suffix)
+    for kept in _files(source, f"artefacts/{CONTENT}/*"):
+        folder = merged.environment(kept.parent.parent.parent.name) / "artefacts" / CONTENT
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(kept, folder / kept.name, follow_symlinks=False)
 
 
 def _files(source: RunDirectory, pattern: str) -> list[Path]:

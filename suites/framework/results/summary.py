@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from suites.framework.results import reproduction
+from suites.framework.results import packages, parity, reproduction
 from suites.framework.results.escaping import fenced, markdown, markup, tail
 from suites.framework.results.gates import Colour
 from suites.framework.results.known import known
@@ -21,6 +21,8 @@ EVIDENCE_CHARACTERS = 4000
 ABSENT_COLUMNS = ("name", "environment", "reason", "remedy")
 KNOWN = 60
 """Reasons for which targets failed as expected."""
+STEPS = 200
+"""Steps of packages that are shown."""
 NODES = 10
 """Offending nodes of a gate that are named."""
 
@@ -37,6 +39,8 @@ def render(view: View, summary: Summary, *, command: Command | None = None, howt
         *_problems(view, again, howto),
         *_known(view),
         *_gates(summary),
+        *_artefacts(view),
+        *_packages(view),
         markdown(leaks_line(view)),
         *filter(None, [markdown(logs_line(view))]),
         f"Run {markdown(summary.run)}"
@@ -168,6 +172,30 @@ def _gates(summary: Summary) -> Iterator[str]:
             for name, gate in summary.gates.items()
         ],
     )
+
+
+def _artefacts(view: View) -> Iterator[str]:
+    if said := parity.lines(view.artefacts):
+        yield "## Artefacts"
+        yield "\n".join(f"- {markdown(line)}" for line in said)
+
+
+def _packages(view: View) -> Iterator[str]:
+    tested, steps = packages.tests(view.results), packages.steps(view.metrics)
+    if tested or steps:
+        yield "## Packages"
+    if tested:
+        rows = [[each.wrapper, each.package, each.environment, str(each)] for each in tested]
+        yield _table(["wrapper", "package", "environment", "its own tests"], [list(map(markdown, row)) for row in rows])
+    if steps:
+        heading = ["wrapper", "package", "step", "environment", "wall s", "CPU s", "SBU", "largest process MB"]
+        table = _table(heading, [_took(step) for step in steps[:STEPS]])
+        yield "\n\n".join(("<details><summary>what each step took</summary>", table, "</details>"))
+
+
+def _took(step: packages.PackageStep) -> list[str]:
+    words = map(markdown, (step.wrapper, step.package, step.step, step.place))
+    return [*words, f"{step.wall_s:.2f}", f"{step.cpu_s:.2f}", packages.sbu(step), f"{step.rss_bytes / 1e6:.1f}"]
 
 
 def _offending(summary: Summary, gate: str) -> str:

@@ -11,6 +11,15 @@ from typing import Self
 LIMIT_BYTES = 50 * 1024**2
 LAST_BYTES = 1 << 16
 TAIL_LINES = 40
+SUFFIX = ".log"
+_CHUNK = 1 << 20
+
+
+def keep(file: Path, log: Path, *, limit: int = LIMIT_BYTES) -> None:
+    """Copy what somebody else has logged, of limited size; a log of an earlier attempt stays in front of it."""
+    with file.open("rb") as source, CappedLog(log, limit=limit) as kept:
+        while data := source.read(_CHUNK):
+            kept.write(data)
 
 
 class CappedLog:

@@ -236,6 +236,10 @@ def _valueless(call: InitCall | BuildscriptsCall, values: Mapping[str, Sequence[
 
 def _wrapper_contradictions(call: BuildscriptsCall, at: str) -> Iterator[str]:
     yield from _valueless(call, _STANDING_FOR_OF_A_WRAPPER, at)
+    try:
+        re.compile(call.race)
+    except re.error as error:
+        yield f"{at}.race: {call.race!r} is no regular expression: {error}"
     if call.signals not in _DEATHS:
         yield f"{at}.signals: {call.signals!r} is not one of {', '.join(_DEATHS)}"
     for option in ("script", "stamp", "log"):
