@@ -17,7 +17,7 @@ import pytest
 from suites.framework.errors import ExitCode
 from suites.framework.events import EventLog, read
 from suites.framework.model import Note
-from tests.test_hostile import obstacle
+from tests.attacks import obstacle
 
 ROOT = Path(__file__).parents[1]
 NATIVE = "rootless" if obstacle("root-native") else "root"

@@ -7,28 +7,20 @@ namespace of its own, in which the launcher is no more than a descendant of PID 
 from __future__ import annotations
 
 import os
-import pwd
-import secrets
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from suites.framework.environments.engine import EngineError, connect
 from suites.framework.results.result import Result, Verdict
-from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import View, load
-from tests import safety_net
+from tests.attacks import at_once, environment_words, launched, obstacle, precious_folder
 from tests.safety_net import Report
 
 FOLDER = Path(__file__).parent / "hostile"
 ENVIRONMENTS = ("root-native", "rootless-native", "root-container", "rootless-container")
-USER = "seatrial"
 NATIVE = (
     *("daemons", "deaf", "descriptors", "files", "flood", "fork_bomb", "kill_all_int", "kill_all_kill"),
     *("kill_all_term", "kill_group", "lock_scratch", "memory", "mounts", "reboot", "replace_home", "stop_all"),
@@ -55,52 +47,25 @@ class Outcome:
         return {result.mode: result for result in self.view.results if result.target == target}
 
 
-def obstacle(name: str) -> str:
-    """Return why an environment cannot be tried here."""
-    if name.startswith("root-") and os.geteuid() != 0:
-        return "needs root"
-    if name.startswith("rootless-") and os.geteuid() == 0 and USER not in {user.pw_name for user in pwd.getpwall()}:
-        return f"started by root it needs a user: useradd -m {USER}"
-    if name.endswith("container"):
-        try:
-            with connect():
-                return ""
-        except EngineError as error:
-            return str(error)
-    return ""
-
-
 def attack(environment: str, folder: Path) -> Outcome:
     """Run the launcher against the reference and all hostile targets of an environment."""
-    privilege, place = environment.split("-")
-    precious = folder / "precious"
-    precious.mkdir()
+    precious = precious_folder(folder)
     precious.chmod(0o777)
-    (precious / "canary").touch()
-    words = ["--privilege", privilege, "--place", place, "--case", "EX-01", "-k", "254", "--target", "reference"]
-    words += ["--as-user", USER] if privilege == "rootless" and os.geteuid() == 0 else []
+    words = [*environment_words(environment), "--case", "EX-01", "-k", "254", "--target", "reference"]
     for name in HOSTILE[environment]:
         copy = folder / name
         copy.write_text((FOLDER / name).read_text().replace("@PRECIOUS@", str(precious)))
         copy.chmod(0o755)
         words += ["--target", f"{name}=init:{copy}"]
-    run_id, runs = f"hostile-{secrets.token_hex(4)}", folder / "runs"
-    words = [sys.executable, "-m", "suites.framework", "run", *words, "--runs", str(runs), "--cache", f"{folder}/cache"]
-    report = safety_net.run(words, run_id=run_id, scratch=str(folder), terminal=True)
-    view = load(RunDirectory.open(runs / run_id))
-    return Outcome(report=report, view=view, precious=tuple(os.listdir(precious)))
+    report, run = launched(words, folder)
+    return Outcome(report=report, view=load(run), precious=tuple(os.listdir(precious)))
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
     """Attack all environments at the same time: most of it is waiting for deadlines."""
-    folders = {name: Path(tempfile.mkdtemp(prefix=f"hostile-{name}-")) for name in ENVIRONMENTS if not obstacle(name)}
-    for folder in folders.values():
-        folder.chmod(0o755)
-    with ThreadPoolExecutor(max_workers=len(ENVIRONMENTS)) as pool:
-        yield {name: pool.submit(attack, name, folder) for name, folder in folders.items()}
-    for folder in folders.values():
-        shutil.rmtree(folder)
+    with at_once([name for name in ENVIRONMENTS if not obstacle(name)], attack) as begun:
+        yield begun
 
 
 @pytest.fixture

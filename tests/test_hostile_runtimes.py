@@ -7,21 +7,16 @@ a safety net: a PID namespace of its own, in which the launcher is no more than 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from suites.framework.results.result import Result, Verdict
-from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import View, load
-from tests import safety_net
+from tests.attacks import at_once, launched, precious_folder
 from tests.safety_net import Report
 
 PROGRAM = Path(__file__).with_name("hostile_runtime")
@@ -94,11 +89,10 @@ def machine() -> dict[str, object]:
     }
 
 
-def attack(evils: tuple[str, ...], cases: tuple[str, ...], folder: Path) -> Outcome:
+def attack(group: str, folder: Path) -> Outcome:
     """Run the launcher against a runtime for each evil."""
-    precious = folder / "precious"
-    precious.mkdir()
-    (precious / "canary").touch()
+    precious = precious_folder(folder)
+    evils, cases = GROUPS[group]
     words = ["--privilege", "root", "--place", "native"]
     if set(evils) & set(HANGS):
         (folder / "early.toml").write_text(PROFILE)
@@ -110,14 +104,12 @@ def attack(evils: tuple[str, ...], cases: tuple[str, ...], folder: Path) -> Outc
         copy.write_text(text.replace("@EVIL@", name))
         copy.chmod(0o755)
         words += ["--target", f"{name}=oci:{copy}"]
-    run_id, runs = f"hostile-{secrets.token_hex(4)}", folder / "runs"
-    words = [sys.executable, "-m", "suites.framework", "run", *words, "--runs", str(runs), "--cache", f"{folder}/cache"]
     before = machine()
-    report = safety_net.run(words, run_id=run_id, scratch=str(folder), terminal=True)
+    report, run = launched(words, folder)
     after = machine()
     return Outcome(
         report=report,
-        view=load(RunDirectory.open(runs / run_id)),
+        view=load(run),
         precious=tuple(os.listdir(precious)),
         changed={what: (before[what], after[what]) for what in before if before[what] != after[what]},
     )
@@ -136,13 +128,8 @@ def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
     """Attack with all groups at the same time: most of it is waiting for deadlines."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    folders = {name: Path(tempfile.mkdtemp(prefix=f"hostile-{name}-")) for name in GROUPS}
-    for folder in folders.values():
-        folder.chmod(0o755)
-    with ThreadPoolExecutor(max_workers=len(GROUPS)) as pool:
-        yield {name: pool.submit(attack, *GROUPS[name], folder) for name, folder in folders.items()}
-    for folder in folders.values():
-        shutil.rmtree(folder)
+    with at_once(GROUPS, attack) as begun:
+        yield begun
 
 
 @pytest.mark.parametrize("group", GROUPS)

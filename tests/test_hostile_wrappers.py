@@ -7,24 +7,19 @@ a safety net: a PID namespace of its own, in which the launcher is no more than 
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from suites.framework.results.result import Result, Verdict
-from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import View, load
 from suites.framework.subjects import FIXTURES
-from tests import safety_net
+from tests.attacks import at_once, environment_words, launched, obstacle, precious_folder
 from tests.safety_net import Report
-from tests.test_hostile import USER, obstacle
 
 PROGRAM = Path(__file__).with_name("hostile_wrapper")
 HARMLESS = "harmless"
@@ -78,12 +73,8 @@ def profile(folder: Path) -> Path:
 
 def attack(environment: str, folder: Path) -> Outcome:
     """Run the launcher against a wrapper for each evil."""
-    privilege, place = environment.split("-")
-    precious = folder / "precious"
-    precious.mkdir()
-    (precious / "canary").touch()
-    words = ["--privilege", privilege, "--place", place, "--profile", str(profile(folder))]
-    words += ["--as-user", USER] if privilege == "rootless" and os.geteuid() == 0 else []
+    precious = precious_folder(folder)
+    words = [*environment_words(environment), "--profile", str(profile(folder))]
     words += [word for case in (EXITS, REFUSED) for word in ("--case", f"buildscripts:{case}")]
     words += ["-k", CHOSEN]
     text = PROGRAM.read_text().replace("@PRECIOUS@", str(precious))
@@ -94,15 +85,13 @@ def attack(environment: str, folder: Path) -> Outcome:
         for program in (folder / name).iterdir():
             program.chmod(0o755)
         words += ["--target", f"{name}=buildscripts:{folder / name}"]
-    run_id, runs = f"hostile-{secrets.token_hex(4)}", folder / "runs"
-    words = [sys.executable, "-m", "suites.framework", "run", *words, "--runs", str(runs), "--cache", f"{folder}/cache"]
     before = set(os.listdir("/"))
-    report = safety_net.run(words, run_id=run_id, scratch=str(folder), terminal=True)
+    report, run = launched(words, folder)
     after = set(os.listdir("/"))
-    files = [path for path in (runs / run_id).rglob("*") if path.is_file() and not path.is_symlink()]
+    files = [path for path in run.path.rglob("*") if path.is_file() and not path.is_symlink()]
     return Outcome(
         report=report,
-        view=load(RunDirectory.open(runs / run_id)),
+        view=load(run),
         precious=tuple(os.listdir(precious)),
         root=(before, after),
         size=sum(path.stat().st_size for path in files),
@@ -112,13 +101,8 @@ def attack(environment: str, folder: Path) -> Outcome:
 @pytest.fixture(scope="module")
 def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
     """Attack in both environments at the same time: most of it is waiting for deadlines."""
-    folders = {name: Path(tempfile.mkdtemp(prefix=f"hostile-{name}-")) for name in ENVIRONMENTS if not obstacle(name)}
-    for folder in folders.values():
-        folder.chmod(0o755)
-    with ThreadPoolExecutor(max_workers=len(ENVIRONMENTS)) as pool:
-        yield {name: pool.submit(attack, name, folder) for name, folder in folders.items()}
-    for folder in folders.values():
-        shutil.rmtree(folder)
+    with at_once([name for name in ENVIRONMENTS if not obstacle(name)], attack) as begun:
+        yield begun
 
 
 @pytest.fixture

@@ -25,8 +25,9 @@ from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import View, load
 from tests import safety_net
 from tests.accounting import disagreements, invalid
+from tests.attacks import obstacle
 from tests.safety_net import Harm, Report
-from tests.test_hostile import FOLDER, obstacle
+from tests.test_hostile import FOLDER
 
 KILL, INTERRUPT, TERMINATE, HANG_UP = signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 PRIVILEGE = "rootless" if obstacle("root-native") else "root"

@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from suites.framework import cgroups
 from suites.framework.cgroups import Hierarchy
 from suites.framework.mounting import MS_BIND
 from suites.framework.oci import cgroup, place, words
@@ -87,12 +88,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("memory.limit", "memory/place/memory.limit_in_bytes", "77\n", "77"),
         ("memory.kills", "memory/place/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "3"),
-        ("memory.kills", "memory/place/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n", cgroup.NOWHERE),
+        ("memory.kills", "memory/place/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n", cgroups.NOWHERE),
         ("pids.limit", "unified/place/pids.max", "37\n", "37"),
         ("cpu.quota", "unified/place/cpu.max", "33000 77000\n", "33000"),
         ("cpu.period", "unified/place/cpu.max", "33000 77000\n", "77000"),
-        ("cpu.period", "unified/place/cpu.max", "33000\n", cgroup.NOWHERE),
-        ("cpu.shares", "unified/place/cpu.shares", "777\n", cgroup.NOWHERE),
+        ("cpu.period", "unified/place/cpu.max", "33000\n", cgroups.NOWHERE),
+        ("cpu.shares", "unified/place/cpu.shares", "777\n", cgroups.NOWHERE),
     ],
 )
 def test_setting_is_read_where_its_version_has_it(
@@ -106,7 +107,7 @@ def test_setting_is_read_where_its_version_has_it(
 @pytest.mark.usefixtures("machine")
 def test_cgroup_that_does_not_exist_has_no_setting_and_no_name() -> None:
     """A path without folders has nothing; one with folders has a name for each hierarchy."""
-    assert (cgroup.NOWHERE, []) == (cgroup.value("/other", "pids.limit"), cgroup.names("/other"))
+    assert (cgroups.NOWHERE, []) == (cgroup.value("/other", "pids.limit"), cgroup.names("/other"))
     assert ["memory", "unified"] == cgroup.names("/place")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 SELF = Path("/proc/self")
@@ -101,3 +102,40 @@ def controlled_by(controller: str, *, proc: Path = SELF) -> tuple[Path, bool] | 
     if unified is not None and controller in words(unified / "cgroup.controllers"):
         return unified, True
     return None
+
+
+# ---- settings and counters
+
+NOWHERE = "nowhere"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knob:
+    """Where a setting or counter stands: a file, and the word in it (by its number, or behind a key)."""
+
+    file: str
+    word: int | str = 0
+
+    def read(self, place: Path) -> str:
+        """Return the word as it stands in a cgroup's folder; ``nowhere`` without such a file."""
+        found = words(place / self.file)
+        if isinstance(self.word, str):
+            return dict(pairwise(found)).get(self.word, NOWHERE)
+        return found[self.word] if self.word < len(found) else NOWHERE
+
+
+KNOBS = {
+    "pids.limit": {1: Knob(file="pids.max"), 2: Knob(file="pids.max")},
+    "memory.limit": {1: Knob(file="memory.limit_in_bytes"), 2: Knob(file="memory.max")},
+    "memory.reservation": {1: Knob(file="memory.soft_limit_in_bytes"), 2: Knob(file="memory.low")},
+    "memory.swap": {1: Knob(file="memory.memsw.limit_in_bytes"), 2: Knob(file="memory.swap.max")},
+    "memory.kills": {
+        1: Knob(file="memory.oom_control", word="oom_kill"),
+        2: Knob(file="memory.events", word="oom_kill"),
+    },
+    "cpu.quota": {1: Knob(file="cpu.cfs_quota_us"), 2: Knob(file="cpu.max", word=0)},
+    "cpu.period": {1: Knob(file="cpu.cfs_period_us"), 2: Knob(file="cpu.max", word=1)},
+    "cpu.shares": {1: Knob(file="cpu.shares")},
+}
+"""Setting of runtime-spec: version of the hierarchy: where the kernel has it (cgroups(7), cgroup-v2.rst). Shares have
+no counterpart in version 2: runtimes convert them to a weight, by more than one formula."""

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from suites.framework.bench import EVIDENCE
@@ -118,6 +118,5 @@ class Account:
         logs = self._wrapper.logs(step) if step in self.steps else []
         found = counted(logs[-1].read_text(errors="replace") if logs else "", self._package.tests)
         if logs:
-            value = {"passed": found.passed, "failed": found.failed, "skipped": found.skipped}
-            self._wrapper.note(PACKAGE_TESTS, {"package": self._package.name, **value})
+            self._wrapper.note(PACKAGE_TESTS, {"package": self._package.name, **asdict(found)})
         return found

@@ -10,7 +10,6 @@ from suites.framework import cgroups, probes, process
 from suites.framework.bench import Bench
 from suites.framework.errors import InfrastructureError
 from suites.framework.model import Evidence
-from suites.framework.oci import cgroup
 from suites.framework.waiting import Capture, Deadline, Waiter
 
 _KEPT = {os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec"}
@@ -171,7 +170,7 @@ class Group:
         self._python, self.folder = bench.python, own / f"{cgroups.LIMITING}{bench.nonce}"
         self.folder.mkdir()
         bench.own(self.folder.rmdir)
-        (self.folder / cgroup.KNOBS[f"{controller}.limit"][self._version].file).write_text(str(limit))
+        (self.folder / cgroups.KNOBS[f"{controller}.limit"][self._version].file).write_text(str(limit))
 
     @property
     def words(self) -> list[str]:
@@ -181,5 +180,5 @@ class Group:
     @property
     def kills(self) -> int:
         """Return how many processes of it the kernel has killed for want of memory (memory.events, oom_control)."""
-        said = cgroup.KNOBS["memory.kills"][self._version].read(self.folder)
-        return 0 if said == cgroup.NOWHERE else int(said)
+        said = cgroups.KNOBS["memory.kills"][self._version].read(self.folder)
+        return 0 if said == cgroups.NOWHERE else int(said)

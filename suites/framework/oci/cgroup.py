@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 from suites.framework import cgroups
@@ -79,53 +77,18 @@ def remove(path: str) -> bool:
     return bool(found)
 
 
-NOWHERE = "nowhere"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Knob:
-    """Where a setting or counter stands: a file, and the word in it (by its number, or behind a key)."""
-
-    file: str
-    word: int | str = 0
-
-    def read(self, place: Path) -> str:
-        """Return the word as it stands in a cgroup's folder; ``nowhere`` without such a file."""
-        words = cgroups.words(place / self.file)
-        if isinstance(self.word, str):
-            return dict(pairwise(words)).get(self.word, NOWHERE)
-        return words[self.word] if self.word < len(words) else NOWHERE
-
-
-KNOBS = {
-    "pids.limit": {1: Knob(file="pids.max"), 2: Knob(file="pids.max")},
-    "memory.limit": {1: Knob(file="memory.limit_in_bytes"), 2: Knob(file="memory.max")},
-    "memory.reservation": {1: Knob(file="memory.soft_limit_in_bytes"), 2: Knob(file="memory.low")},
-    "memory.swap": {1: Knob(file="memory.memsw.limit_in_bytes"), 2: Knob(file="memory.swap.max")},
-    "memory.kills": {
-        1: Knob(file="memory.oom_control", word="oom_kill"),
-        2: Knob(file="memory.events", word="oom_kill"),
-    },
-    "cpu.quota": {1: Knob(file="cpu.cfs_quota_us"), 2: Knob(file="cpu.max", word=0)},
-    "cpu.period": {1: Knob(file="cpu.cfs_period_us"), 2: Knob(file="cpu.max", word=1)},
-    "cpu.shares": {1: Knob(file="cpu.shares")},
-}
-"""Setting of runtime-spec: version of the hierarchy: where the kernel has it (cgroups(7), cgroup-v2.rst). Shares have
-no counterpart in version 2: runtimes convert them to a weight, by more than one formula."""
-
-
 def value(path: str, setting: str) -> str:
-    """Return what the kernel has for a setting of `KNOBS` in a container's cgroup; ``nowhere`` without such a file."""
+    """Return what the kernel has for a setting (`cgroups.KNOBS`) in a container's cgroup; ``nowhere`` without one."""
     controller = setting.partition(".")[0]
-    place, knob = folder(path, controller), KNOBS[setting].get(version(controller))
+    place, knob = folder(path, controller), cgroups.KNOBS[setting].get(version(controller))
     if place is None or knob is None:
-        return NOWHERE
+        return cgroups.NOWHERE
     return knob.read(place)
 
 
 def limits_swap() -> bool:
     """Return whether this kernel limits swap."""
-    knob = KNOBS["memory.swap"].get(version("memory"))
+    knob = cgroups.KNOBS["memory.swap"].get(version("memory"))
     own = (each.own for each in _hierarchies() if "memory" in each.controllers)
     return knob is not None and any((folder / knob.file).exists() for folder in own)
 

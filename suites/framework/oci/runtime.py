@@ -238,7 +238,7 @@ class Runtime:
         place.detach(self.bench, {f"{name} root": folder for name, folder in self.roots.items()})
         for folder in used:
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
+            _make(folder)
 
     def left(self) -> list[str]:
         """Return what is left of containers in the state roots: files, and what is named after a container."""
@@ -265,9 +265,13 @@ def _roots(scratch: Path) -> Mapping[str, Path]:
     roots = {name: scratch / "oci" / name for name in ("root", "state")}
     roots["runtime"] = scratch / "x"  # short: the path of a socket has 107 bytes (unix(7))
     for folder in roots.values():
-        folder.parent.mkdir(exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        _make(folder)
     return roots
+
+
+def _make(folder: Path) -> None:
+    """Make a state root, and what is above it where a target has taken that away."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _supported(entries: Sequence[str], version: str) -> Iterator[str]:

@@ -63,13 +63,8 @@ class PackageTests:
 
     def __str__(self) -> str:
         """Return such as ``3 passed, 1 failed``."""
-        return told(self)
-
-
-def told(tests: PackageTests) -> str:
-    """Return the numbers that are not 0, in words."""
-    numbers = [(getattr(tests, word), word) for word in OUTCOMES]
-    return ", ".join(f"{number} {word}" for number, word in numbers if number) or "none"
+        numbers = [(getattr(self, word), word) for word in OUTCOMES]
+        return ", ".join(f"{number} {word}" for number, word in numbers if number) or "none"
 
 
 def sbu(step: PackageStep) -> str:
