@@ -9,6 +9,8 @@ import secrets
 import shlex
 import sys
 import time
+import tomllib
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,10 +36,43 @@ PLACES = [nox.param(place, id=place.value, tags=["acceptance"]) for place in Pla
 def install(session: nox.Session, group: str) -> None:
     """Install a dependency group of pyproject.toml, once per environment and content of that file."""
     wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + group.encode()).hexdigest()
-    stamp = Path(session.virtualenv.location) / "seatrial-installed"
+    stamp = Path(session.virtualenv.location) / f"seatrial-installed-{group}"
     if not stamp.exists() or stamp.read_text() != wanted:
         session.install(*nox.project.dependency_groups(nox.project.load_toml(HERE / "pyproject.toml"), group))
         stamp.write_text(wanted)
+
+
+def install_planned(session: nox.Session) -> None:
+    """Install what the launcher needs, and what the planned kinds need beside that.
+
+    A machine on which the latter cannot be had runs everything else: the launcher then says what is missing.
+    """
+    install(session, "host")
+    if plans_pods(session.posargs):
+        try:
+            install(session, "pod")
+        except nox.command.CommandFailed:
+            session.warn("the dependency group pod cannot be installed: pods are not tried")
+
+
+def plans_pods(words: Sequence[str]) -> bool:
+    """Return whether these words plan cases of kind pod: its suite, or one of its targets, or everything."""
+    suites, targets = values(words, "--suite"), values(words, "--target")
+    return "pod" in suites if suites else not targets or any(map(may_be_pod, targets))
+
+
+def values(words: Sequence[str], option: str) -> list[str]:
+    """Return what is given for an option, as a word of its own or behind an equals sign."""
+    apart = [following for word, following in pairwise(words) if word == option]
+    return apart + [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
+
+
+def may_be_pod(word: str) -> bool:
+    """Return whether a word of ``--target`` is one of kind pod, as it says or as the catalogue does."""
+    label, _, place = word.partition("=")
+    profile = HERE / "fixtures" / "targets" / f"{label.partition('+')[0].replace(':', '-')}.toml"
+    kinds = tomllib.loads(profile.read_text()).get("kinds", []) if profile.is_file() else []
+    return place.startswith("pod:") or ("pod" in kinds and ":" not in place)
 
 
 def launch(session: nox.Session, *words: str) -> None:
@@ -61,7 +96,7 @@ def launch(session: nox.Session, *words: str) -> None:
 
 def acceptance(session: nox.Session, here: Environment) -> None:
     """Run every suite in one environment; skip the session with the reason where it cannot run here."""
-    install(session, "host")
+    install_planned(session)
     launch(session, "run", f"--privilege={here.privilege}", f"--place={here.place}")
     if reason := skipped(session, here.name):
         session.skip(reason)
@@ -104,7 +139,7 @@ def build(session: nox.Session) -> None:
 @nox.session
 def doctor(session: nox.Session) -> None:
     """Print what this machine has, per environment, with the cases that each fact unlocks, and the remedies."""
-    install(session, "host")
+    install_planned(session)
     launch(session, "doctor")
 
 
@@ -132,7 +167,7 @@ def gate(session: nox.Session) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Prove that the suites catch seeded faults: kill matrix, red on a survivor."""
-    install(session, "host")
+    install_planned(session)
     launch(session, "mutants")
 
 

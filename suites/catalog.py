@@ -26,15 +26,17 @@ class Kind(StrEnum):
     INIT = "init"
     OCI = "oci"
     BUILDSCRIPTS = "buildscripts"
+    POD = "pod"
 
 
 class Mode(StrEnum):
-    """How a case runs its target: as an ordinary process, PID 1, below docker, or by its own command line."""
+    """How a case runs its target: an ordinary process, PID 1, below docker, by its own words, behind an engine."""
 
     PLAIN = "plain"
     PID1 = "pid1"
     DOCKER = "docker"
     CLI = "cli"
+    CRI = "cri"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ SUITES: dict[Kind, str] = {
     Kind.INIT: "suites/init",
     Kind.OCI: "suites/oci",
     Kind.BUILDSCRIPTS: "suites/buildscripts",
+    Kind.POD: "suites/pod",
 }
 """The folder of test modules for each kind, relative to the folder that holds ``suites``."""
 
@@ -63,6 +66,7 @@ MODES: dict[Kind, tuple[Mode, ...]] = {
     Kind.INIT: (Mode.PLAIN, Mode.PID1),
     Kind.OCI: (Mode.CLI,),
     Kind.BUILDSCRIPTS: (Mode.CLI,),
+    Kind.POD: (Mode.CRI,),
 }
 """The modes of a case that names none."""
 

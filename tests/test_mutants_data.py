@@ -18,9 +18,15 @@ CARRIERS = {
     "init": "inits/reference_init.py",
     "oci": "runtimes/proxy.py",
     "buildscripts": "wrappers/reference.sh",
+    "pod": "runtimes/proxy.py",
 }
 """The program that carries the faults of a kind."""
-CHAPTERS = {"init": {"SG", "TM", "EX", "RP", "TT", "FD"}, "oci": set("ABCDEFGHIJKL"), "buildscripts": {"W"}}
+CHAPTERS = {
+    "init": {"SG", "TM", "EX", "RP", "TT", "FD"},
+    "oci": set("ABCDEFGHIJKL"),
+    "buildscripts": {"W"},
+    "pod": set("ABCDEFG"),
+}
 CASES = {f"{case.kind}:{case.id}" for case in load(FIXTURES.parent)}
 REQUIRED = {"id": str, "bug": str, "find": str, "replace": str, "killed_by": list}
 OPTIONAL = {"mode": str, "source": str, "file": str, "base": str}
@@ -48,7 +54,7 @@ def applied(mutant: dict[str, Any]) -> str:
 @each_kind
 def test_there_are_enough_and_each_has_its_own_name_and_effect(kind: str) -> None:
     mutants = listed(kind)
-    assert len(mutants) >= {"init": 18, "oci": 40, "buildscripts": 20}[kind]
+    assert len(mutants) >= {"init": 18, "oci": 40, "buildscripts": 20, "pod": 20}[kind]
     assert [] == [name for name, count in Counter(mutant["id"] for mutant in mutants).items() if count > 1]
     assert len(mutants) == len({(mutant.get("base"), applied(mutant)) for mutant in mutants})
 

@@ -57,3 +57,26 @@ def test_a_session_that_cannot_run_says_why(
     (folder / "session.json").write_text(json.dumps({"code": int(code), "reason": "no root here"}))
     words = [form, "mine"] if form == "--runs" else ["--runs=mine"]
     assert said == noxfile.skipped(session(tmp_path, *words), HERE.name)
+
+
+@pytest.mark.parametrize(
+    ("words", "planned"),
+    [
+        ([], True),
+        (["--suite", "init"], False),
+        (["--suite=init", "--suite", "pod"], True),
+        (["--target", "tini"], False),
+        (["--target", "tini", "--target=runc"], True),
+        (["--target", "mine=pod:./m"], True),
+        (["--target", "mine=oci:./m"], False),
+        (["--target", "runc=oci:./m"], False),
+        (["--target", "control:success"], True),
+        (["--target", "nobody-knows=./m"], False),
+        (["--suite", "init", "--target", "runc"], False),
+    ],
+)
+def test_what_pods_need_is_installed_where_they_are_planned(
+    noxfile: ModuleType, words: list[str], planned: bool
+) -> None:
+    """By the suites that are named, else by the kinds of the targets; without either everything is planned."""
+    assert planned == noxfile.plans_pods(words)

@@ -7,14 +7,17 @@ from dataclasses import replace
 import pytest
 
 from suites.catalog import Kind, Mode
-from suites.framework.calls import BuildscriptsCall, Call, InitCall, OciCall
+from suites.framework.calls import BuildscriptsCall, Call, InitCall, OciCall, PodCall
 from suites.framework.model import Control, Profile
 from suites.framework.offers import offered, unoffered
 from suites.framework.planning import Node, Pairing
 from tests.contexts import target
 
 CALL = Call(
-    init=InitCall(help=("-h",)), oci=OciCall(verbs=("pause",)), buildscripts=BuildscriptsCall(offers=("resume",))
+    init=InitCall(help=("-h",)),
+    oci=OciCall(verbs=("pause",)),
+    buildscripts=BuildscriptsCall(offers=("resume",)),
+    pod=PodCall(annotations=("mine/*",)),
 )
 
 
@@ -33,12 +36,15 @@ def node(kind: Kind, *words: str, control: Control | None = None) -> Node:
     )
 
 
-@pytest.mark.parametrize(("kind", "word"), [(Kind.INIT, "help"), (Kind.OCI, "pause"), (Kind.BUILDSCRIPTS, "resume")])
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [(Kind.INIT, "help"), (Kind.OCI, "pause"), (Kind.BUILDSCRIPTS, "resume"), (Kind.POD, "annotations")],
+)
 def test_each_kind_is_asked_in_its_own_words(kind: Kind, word: str) -> None:
     """A word of another kind is not offered, though the profile has it there."""
     pairing = node(kind).pairing
     assert pairing is not None
-    assert {word} == {"help", "pause", "resume"} & offered(pairing)
+    assert {word} == {"help", "pause", "resume", "annotations"} & offered(pairing)
     assert "" == unoffered(node(kind, word))
     assert "nothing-like-it" == unoffered(node(kind, word, "nothing-like-it"))
 

@@ -225,6 +225,7 @@ def test_the_docker_mode_needs_its_command() -> None:
         (Kind.OCI, "rootless-native", {Fact.PID_NAMESPACE, Fact.USER_NAMESPACE, Fact.ROOTFS, Fact.STATIC_PAYLOAD}),
         (Kind.BUILDSCRIPTS, "root-native", {Fact.BASH}),
         (Kind.BUILDSCRIPTS, "rootless-native", {Fact.BASH}),
+        (Kind.POD, "root-native", {Fact.ROOTFS, Fact.CONTAINERD, Fact.ENGINE}),
     ],
 )
 def test_a_kind_needs_facts(kind: Kind, here: str, implied: set[Fact]) -> None:

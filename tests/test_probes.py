@@ -174,14 +174,15 @@ TAKEN: dict[str, tuple[Fact, Taken]] = {
 }
 """Each way in which a fact is taken away."""
 OF_DOCKER = {Fact.DOCKER_COMMAND, Fact.DOCKER_EXEC}
-ELSEWHERE = {Fact.CHILD_SUBREAPER, *OF_DOCKER}
+OF_PODS = {Fact.ENGINE}
+ELSEWHERE = {Fact.CHILD_SUBREAPER, *OF_DOCKER, *OF_PODS}
 """Facts that are taken away in tests of their own."""
 
 
 def test_every_fact_is_taken_away() -> None:
     """No probe is without a test in which its fact holds and one in which it does not."""
     assert probes.PROBES.keys() == {fact for fact, _ in TAKEN.values()} | ELSEWHERE
-    assert probes.PROBES.keys() == PRESENT.keys() | OF_DOCKER | {Fact.CGROUP_V2}
+    assert probes.PROBES.keys() == PRESENT.keys() | OF_DOCKER | OF_PODS | {Fact.CGROUP_V2}
 
 
 @AS_ROOT
@@ -330,8 +331,13 @@ def test_a_probe_whose_program_is_not_there_says_so(tmp_path: Path) -> None:
 
 def test_containers_do_not_probe_the_docker_command() -> None:
     """Inside a container there is no engine to talk to; everything else is probed everywhere."""
-    assert set(probes.PROBES) == set(probes.applicable(Place.NATIVE))
-    assert set(probes.PROBES) - OF_DOCKER == set(probes.applicable(Place.CONTAINER))
+    assert set(probes.PROBES) == set(probes.applicable(Place.NATIVE, pods=True))
+    assert set(probes.PROBES) - OF_DOCKER == set(probes.applicable(Place.CONTAINER, pods=True))
+
+
+def test_the_engine_is_probed_where_pods_are_planned() -> None:
+    """Nobody waits for a containerd who tries an init."""
+    assert {Fact.ENGINE} == set(probes.applicable(Place.NATIVE, pods=True)) - set(probes.applicable(Place.NATIVE))
 
 
 def test_a_tool_is_named_even_where_it_is_not() -> None:

@@ -247,7 +247,9 @@ def test_catalogue_is_sound() -> None:
     """Every shipped profile loads; controls are shown as control:NAME; the null ones must fail everything."""
     catalogue = load_catalogue(CATALOGUE)
     controls = {name for name, profile in catalogue.items() if profile.control}
-    assert controls == {f"control:{name}" for name in ("none", "shell", "python", "true", "false", "json", "touch")}
+    assert controls == {
+        f"control:{name}" for name in ("none", "shell", "python", "true", "false", "json", "touch", "success")
+    }
     assert {"reference", "tini", "dumb-init", "catatonit"} <= set(catalogue)
     assert catalogue["reference"].deviation == ()
     for name in ("control:true", "control:false"):

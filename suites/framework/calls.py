@@ -180,12 +180,23 @@ class BuildscriptsCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodCall:
+    """How a pod-level runtime is made known to an engine, and what it offers."""
+
+    runtime_type: str = ""
+    """Type of its own shim (``io.containerd.reaper.v2``); empty for an OCI runtime, which is reached through runc's."""
+    annotations: tuple[str, ...] = ()
+    """Patterns of the pod's annotations that its shim is handed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """Calling conventions, one table per kind."""
 
     init: InitCall = InitCall()
     oci: OciCall = OciCall()
     buildscripts: BuildscriptsCall = field(default_factory=BuildscriptsCall)
+    pod: PodCall = PodCall()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

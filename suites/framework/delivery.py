@@ -23,15 +23,18 @@ SHIPPED = ("suites", "fixtures", "pyproject.toml")
 OLDEST = (3, 11)
 
 
-def deliver(checkout: Path, folder: Path) -> None:
-    """Copy the suites, fixtures and the worker's libraries to `folder`/code and `folder`/site, readable by everyone."""
+def deliver(checkout: Path, folder: Path, *, further: Sequence[str] = ()) -> None:
+    """Copy the suites, fixtures and the worker's libraries to `folder`/code and `folder`/site, readable by everyone.
+
+    `further` are distributions that the planned kinds need beside those of every worker.
+    """
     code, site = folder / "code", folder / "site"
     for path in (code, site):
         path.mkdir(mode=0o755)
         path.chmod(0o755)
     for name in SHIPPED:
         _copy(checkout / name, code / name)
-    for name in DISTRIBUTIONS:
+    for name in (*DISTRIBUTIONS, *further):
         for source, relative in _files(name):
             _copy(source, site / relative)
 

@@ -31,6 +31,8 @@ class Fact(StrEnum):
     ROOTFS = "rootfs"
     """A root file system for containers is there, or can be made: a static busybox at least."""
 
+    CONTAINERD = "containerd"
+    """The programs of a container engine are there, and the messages of its interface can be made (kind pod)."""
     SOURCES = "sources"
     """The source archives of the packages that build scripts are tried with are in the cache."""
 
@@ -90,6 +92,10 @@ class Fact(StrEnum):
     """A process enters the PID namespace of another one (nsenter(1), setns(2))."""
     BASH = "bash"
     """bash runs: a shell with job control."""
+    ENGINE = "engine"
+    """A container engine of the worker's own starts, takes images in and answers (kind pod)."""
+    ENGINE_OUTPUT = "engine-output"
+    """The engine keeps all that a program of the reference handler wrote that ended at once."""
     TOOLCHAIN = "toolchain"
     """make, a C and a C++ compiler build programs, and tar and xz unpack archives."""
     DOCKER_COMMAND = "docker-command"

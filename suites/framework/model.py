@@ -230,6 +230,7 @@ class Control:
     pid1: tuple[str, ...] = ()
     docker: tuple[str, ...] = ()
     cli: tuple[str, ...] = ()
+    cri: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +331,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnginePlace:
+    """The programs of a container engine, staged, and what is needed to talk with it."""
+
+    containerd: str
+    ctr: str
+    version: str
+    """As it prints it."""
+    stubs: str
+    """Folder of the generated messages of its interface."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """LD_LIBRARY_PATH for it alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
     """Where things are; the same in every environment, because containers mount them where they are on the host."""
 
@@ -349,6 +364,8 @@ class Paths:
     """Source archives of packages, read-only."""
     metrics: str = ""
     """The metrics file of this worker, which exists, for what its cases measure; empty where nobody wants to know."""
+    engine: EnginePlace | None = None
+    """Of kind pod; None where no pods are planned, or there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,5 +31,7 @@ def offered(pairing: Pairing) -> frozenset[str]:
             return Runtime.offers(pairing.target)
         case Kind.BUILDSCRIPTS:
             return Wrapper.offers(pairing.target)
+        case Kind.POD:
+            return frozenset(("annotations",) if pairing.target.call.pod.annotations else ())
         case _ as never:
             assert_never(never)

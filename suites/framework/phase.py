@@ -186,6 +186,7 @@ class Phase:
                 payload=found.payload,
                 rootfs=found.rootfs,
                 sources=found.sources,
+                engine=found.engine,
                 events="",
             ),
             image=image.name if image else "",

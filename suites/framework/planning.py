@@ -132,6 +132,8 @@ def _implied(pairing: Pairing | None, here: Environment, item: pytest.Item) -> I
         yield from (Fact.ROOTFS, Fact.STATIC_PAYLOAD)
     if pairing.target.kind is Kind.BUILDSCRIPTS:
         yield Fact.BASH
+    if pairing.target.kind is Kind.POD:
+        yield from (Fact.ROOTFS, Fact.CONTAINERD, Fact.ENGINE)
     if pairing.mode is Mode.DOCKER:
         yield Fact.DOCKER_COMMAND
     if "terminal" in getattr(item, "fixturenames", ()):

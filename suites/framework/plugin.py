@@ -23,9 +23,9 @@ from suites.catalog import ENVIRONMENTS, Environment, Kind
 from suites.framework import judgement, leaks, marks, planning, probes
 from suites.framework.bench import Bench, census_of
 from suites.framework.buildscripts.wrapper import Wrapper
-from suites.framework.codec import decode
+from suites.framework.codec import decode, encode
 from suites.framework.events import EventLog
-from suites.framework.facts import Missing
+from suites.framework.facts import Fact, Finding, Missing
 from suites.framework.identity import identity, keep_to_ourselves
 from suites.framework.judgement import Sight, Verdict
 from suites.framework.leaks import Leak
@@ -48,6 +48,9 @@ from suites.framework.oci import caller
 from suites.framework.oci.runtime import Runtime
 from suites.framework.offers import unoffered
 from suites.framework.planning import Node, Pairing
+from suites.framework.pod.engine import Engine
+from suites.framework.pod.engines import Engines
+from suites.framework.pod.pods import Pods
 from suites.framework.secrecy import Secrets
 from suites.framework.targets.contained import ContainedInit
 from suites.framework.targets.deviations import match
@@ -60,6 +63,7 @@ CASE_FIXTURES: dict[str, Kind] = {
     "contained": Kind.INIT,
     "runtime": Kind.OCI,
     "wrapper": Kind.BUILDSCRIPTS,
+    "pods": Kind.POD,
 }
 """Fixtures that are a target in a mode, and the kind they draw from."""
 
@@ -93,6 +97,8 @@ class Worker:
         self._compared: tuple[object, object] | None = None
         self._secrets = Secrets(context.targets)
         self._loadable: dict[str, Missing | None] = {}
+        self._calibration: tuple[Finding, ...] = ()
+        self._engines = Engines(context, python=sys.executable)
         self._lifeline = Lifeline(0)
         self._lifeline.start()
         self.log = EventLog(Path(context.paths.events))
@@ -102,10 +108,15 @@ class Worker:
 
     # -- collection
 
+    @property
+    def _facts(self) -> tuple[Fact, ...]:
+        """Return the facts that preflight probes here."""
+        return probes.applicable(self._here.place, pods=self._context.paths.engine is not None)
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrise the fixture that is a target with every target and mode that makes sense here."""
         if "fact" in metafunc.fixturenames:
-            metafunc.parametrize("fact", probes.applicable(self._here.place), ids=str)
+            metafunc.parametrize("fact", self._facts, ids=str)
         for fixture, kind in CASE_FIXTURES.items():
             if fixture in metafunc.fixturenames:
                 found = planning.pairings(list(metafunc.definition.iter_markers()), self._context, self._here, kind)
@@ -151,8 +162,22 @@ class Worker:
         for item in session.items:
             if not self._stands_by(item):
                 self._announce(item)
+        if any(self._of_pods(item) and not self._lacks(item) for item in session.items):
+            self._engines.prepare()  # no case's time
+        if any(Fact.ENGINE_OUTPUT in item.stash[NODE].requires for item in session.items):
+            self._calibration = (self._engines.calibrate(),)
+            self.log.write(Note(name="finding", value=encode(self._calibration[0])))
         gc.collect()
         gc.freeze()
+
+    @staticmethod
+    def _of_pods(item: pytest.Item) -> bool:
+        pairing = item.stash[NODE].pairing
+        return pairing is not None and pairing.target.kind is Kind.POD
+
+    def _lacks(self, item: pytest.Item) -> bool:
+        facts = (fact for fact in item.stash[NODE].requires if fact is not Fact.ENGINE_OUTPUT)
+        return planning.absence(facts, self._context.findings) is not None
 
     @staticmethod
     def _stands_by(item: pytest.Item) -> bool:
@@ -202,7 +227,7 @@ class Worker:
         node = item.stash[NODE]
         if self._current.idle:
             pytest.skip("a reference that no failure asked for")
-        if missing := planning.absence(node.requires, self._context.findings):
+        if missing := planning.absence(node.requires, (*self._context.findings, *self._calibration)):
             raise Lacking(missing)
         if node.pairing and (missing := self._unloadable(node.pairing.target)):
             raise Lacking(missing)
@@ -305,6 +330,7 @@ class Worker:
 
     def pytest_sessionfinish(self) -> None:
         """Write the last event, unless the worker was interrupted."""
+        self._engines.close()
         self.log.write(Note(name="leaks", value={kind: self._leaks[kind] for kind in leaks.KINDS}))
         if not self._lifeline.stopping:
             self.log.write(Finished(counts=dict(self._counts)))
@@ -314,6 +340,15 @@ class Worker:
     @cached_property
     def _census(self) -> leaks.Census:
         return census_of(self._context, self._here)
+
+    @pytest.fixture
+    def engine(self) -> Engine:
+        """Return the worker's engine (kind pod); what it has of its own is counted before a test counts."""
+        engine, started = self._engines.take()
+        if started and "_census" in self.__dict__:
+            self._census.close()
+            del self._census
+        return engine
 
     @pytest.fixture
     def context(self) -> Context:
@@ -374,6 +409,12 @@ class Worker:
         """Return a wrapper of build scripts with a root folder of the test's own (kind buildscripts)."""
         pairing: Pairing = request.param
         return Wrapper(bench, pairing.target)
+
+    @pytest.fixture
+    def pods(self, request: pytest.FixtureRequest, engine: Engine, bench: Bench) -> Pods:
+        """Return a runtime handler behind the worker's engine (kind pod)."""
+        pairing: Pairing = request.param
+        return Pods(bench, pairing.target, engine)
 
     @pytest.fixture
     def terminal(self, bench: Bench) -> Terminal:

@@ -14,8 +14,10 @@ from pathlib import Path
 from suites.catalog import Place, Privilege
 from suites.framework import cgroups, kernel_scripts, proc, process
 from suites.framework.bench import Bench
+from suites.framework.errors import InfrastructureError
 from suites.framework.facts import Fact, Finding
 from suites.framework.launch import NotLaunched, launch
+from suites.framework.pod import engines
 from suites.framework.process import exited
 from suites.framework.waiting import Deadline, Waiter
 
@@ -366,6 +368,18 @@ def container_options(bench: Bench) -> list[str]:
     return ["--network", "none", *labels, *mounts]
 
 
+def engine(bench: Bench) -> Finding:
+    """Start an engine of kind pod without a handler, have it take images in, and end it."""
+    probe, trouble, remedy = "start containerd, import images", "", ""
+    try:
+        engines.start(bench.context, python=bench.python).close()
+    except InfrastructureError as error:
+        trouble, remedy = ": ".join(filter(None, (error.what, error.why))), error.remedy
+    except ImportError as error:
+        trouble, remedy = str(error), "have the Python of the workers be the one that has the dependency group pod"
+    return _finding(Fact.ENGINE, probe, trouble, remedy)
+
+
 PROBES: dict[Fact, Callable[[Bench], Finding]] = {
     Fact.PID_NAMESPACE: pid_namespace,
     Fact.USER_NAMESPACE: user_namespace,
@@ -390,6 +404,7 @@ PROBES: dict[Fact, Callable[[Bench], Finding]] = {
     Fact.TOOLCHAIN: toolchain,
     Fact.DOCKER_COMMAND: docker_command,
     Fact.DOCKER_EXEC: docker_exec,
+    Fact.ENGINE: engine,
 }
 """The facts of an environment, each with its probe."""
 
@@ -397,6 +412,11 @@ NATIVE_ONLY = frozenset({Fact.DOCKER_COMMAND, Fact.DOCKER_EXEC})
 """Facts that make no sense inside a container."""
 
 
-def applicable(place: Place) -> tuple[Fact, ...]:
+OF_PODS = frozenset({Fact.ENGINE})
+"""Facts that are asked for where an engine was given alone."""
+
+
+def applicable(place: Place, *, pods: bool = False) -> tuple[Fact, ...]:
     """Return the facts to probe in an environment at this place, in the order of the table."""
-    return tuple(fact for fact in PROBES if place is Place.NATIVE or fact not in NATIVE_ONLY)
+    left_out = (NATIVE_ONLY if place is not Place.NATIVE else frozenset()) | (frozenset() if pods else OF_PODS)
+    return tuple(fact for fact in PROBES if fact not in left_out)

@@ -74,6 +74,24 @@ def descriptors(pid: int) -> tuple[int, ...]:
         return ()
 
 
+def environment(pid: int) -> bytes:
+    """Return a process's environment as the kernel has it; empty when it is gone or somebody else's."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 -- many times a case
+            return file.read()
+    except (*GONE, PermissionError):
+        return b""
+
+
+def opened(pid: int) -> tuple[str, ...]:
+    """Return what a process's descriptors are open at, as /proc names it; none when it is gone or somebody else's."""
+    found = []
+    for number in descriptors(pid):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{number}"))  # noqa: PTH115 -- many times a case
+    return tuple(found)
+
+
 def descendants(pid: int) -> tuple[int, ...]:
     """Return children, their children and so on, parents first."""
     found: list[int] = []

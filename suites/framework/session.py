@@ -23,6 +23,7 @@ from suites.framework.keeper import Keeper
 from suites.framework.model import MISSING, Ended, Limits, Note, Outcome, Planned, Selection
 from suites.framework.options import Options
 from suites.framework.phase import TESTS, Phase, Site, missing_among
+from suites.framework.provisioning import containerd
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.steps import log
 from suites.framework.subjects import CHECKOUT, Subjects, failed_nodes, within_reach
@@ -82,7 +83,7 @@ class Session:
                 stack.callback(self._clean)
             self._say(f"{self.here.name}: preparing")
             site = self._site(stack, found, keeper)
-            delivery.deliver(CHECKOUT, self.scratch)
+            delivery.deliver(CHECKOUT, self.scratch, further=containerd.DELIVERED if found.engine else ())
             events = stack.enter_context(EventLog(self.run.events(self.here.name, TESTS, "launcher")))
             self._introduce(events, found, site.around)
             yield site, events

@@ -13,12 +13,13 @@ from suites.catalog import Kind
 from suites.framework import cases as case_list
 from suites.framework.errors import CannotRunError, UsageError
 from suites.framework.facts import Fact, Finding
-from suites.framework.model import Profile, Target
+from suites.framework.model import EnginePlace, Profile, Target
 from suites.framework.options import LATEST, Options
 from suites.framework.planning import bare
 from suites.framework.provisioning import payload as payloads
 from suites.framework.provisioning import sources
 from suites.framework.provisioning.cache import Cache
+from suites.framework.provisioning.containerd import engine_place
 from suites.framework.provisioning.debian import Provider
 from suites.framework.provisioning.resolve import Absent, Build, resolve
 from suites.framework.results.rundir import RunDirectory
@@ -47,15 +48,20 @@ class Subjects:
     """A root file system for containers; empty where there is none."""
     sources: tuple[str, ...] = ()
     """Source archives of packages."""
+    engine: EnginePlace | None = None
+    """Of kind pod."""
 
     @property
     def folders(self) -> frozenset[str]:
         """Return the folders outside /usr that hold targets, their libraries and the payload."""
         words = [word for target in self.targets for word in target.argv] + [*self.payload, *self.sources]
         words += [f"{self.rootfs}/."] if self.rootfs else []
+        words += [self.engine.containerd, f"{self.engine.stubs}/."] if self.engine else []
         found = {str(Path(word).parent) for word in words if word.startswith("/") and not word.startswith("/usr/")}
-        for target in self.targets:
-            found.update(filter(None, target.environment.get("LD_LIBRARY_PATH", "").split(":")))
+        variables = [target.environment for target in self.targets]
+        variables += [self.engine.environment] if self.engine else []
+        for each in variables:
+            found.update(filter(None, each.get("LD_LIBRARY_PATH", "").split(":")))
         return frozenset(folder for folder in found if Path(folder).is_dir())
 
     def work(self, cases: Sequence[str]) -> int:
@@ -78,12 +84,23 @@ class Subjects:
             payload=tuple(_moved(word, places) for word in self.payload),
             rootfs=places.get(self.rootfs, self.rootfs),
             sources=tuple(_moved(word, places) for word in self.sources),
+            engine=_moved_engine(self.engine, places) if self.engine else None,
         )
 
 
 def _moved(word: str, places: Mapping[str, str]) -> str:
     folder, slash, name = word.rpartition("/")
     return f"{places[folder]}/{name}" if slash and folder in places else word
+
+
+def _moved_engine(engine: EnginePlace, places: Mapping[str, str]) -> EnginePlace:
+    return replace(
+        engine,
+        containerd=_moved(engine.containerd, places),
+        ctr=_moved(engine.ctr, places),
+        stubs=places.get(engine.stubs, engine.stubs),
+        environment={name: _moved_all(value, places) for name, value in engine.environment.items()},
+    )
 
 
 def _moved_all(value: str, places: Mapping[str, str]) -> str:
@@ -124,8 +141,18 @@ def subjects(options: Options, *, build: Build | None = None, packages: Provider
     if Kind.BUILDSCRIPTS in options.kinds and any(target.kind is Kind.BUILDSCRIPTS for target in targets):
         archives, there = sources.archives(FIXTURES, tier=options.tier, cache=cache, offline=options.offline)
         findings.append(there)
+    place = None
+    if Kind.POD in options.kinds and any(target.kind is Kind.POD for target in targets):
+        place, there = engine_place(CHECKOUT, cache=cache, offline=options.offline, packages=packages)
+        findings.append(there)
     return Subjects(
-        targets=targets, absent=absent, payload=payload, findings=tuple(findings), rootfs=tree, sources=archives
+        targets=targets,
+        absent=absent,
+        payload=payload,
+        findings=tuple(findings),
+        rootfs=tree,
+        sources=archives,
+        engine=place,
     )
 
 

@@ -43,6 +43,7 @@ CARRIERS = {
     Kind.INIT: Carrier(reference="reference"),
     Kind.OCI: Carrier(reference="runc", front="runtimes/proxy.py"),
     Kind.BUILDSCRIPTS: Carrier(reference="reference-wrapper"),
+    Kind.POD: Carrier(reference="runc", front="runtimes/proxy.py"),
 }
 
 
@@ -62,6 +63,8 @@ class Mutant:
     """The mode in which alone it shows; empty for any."""
     file: str = ""
     """The sibling of the reference that is changed; empty for the program itself."""
+    kind: str = ""
+    """Whose list it stands in; empty for any that its base is of."""
     base: str = ""
     """The target that is given the fault, where the reference does not offer what it takes; empty for that one."""
 
@@ -123,19 +126,20 @@ def _chosen(kind: Kind, options: Options) -> Iterator[Mutant]:
     for mutant in read(kind):
         named = tuple(case for case in mutant.killed_by if not options.cases or case in options.cases)
         if named:
-            yield replace(mutant, killed_by=named, base=mutant.base or CARRIERS[kind].reference)
+            yield replace(mutant, killed_by=named, kind=kind, base=mutant.base or CARRIERS[kind].reference)
 
 
 def _with_faults(chosen: Sequence[Mutant], bases: Sequence[Target], folder: Path, options: Options) -> Iterator[Target]:
     """Yield every target unchanged, and with each of the faults meant for it."""
-    for name in dict.fromkeys(base.profile.name for base in bases):
+    for name, kind in dict.fromkeys((base.profile.name, base.kind) for base in bases):
         shop = _Shop(
-            bases=tuple(base for base in bases if base.profile.name == name),
-            folder=folder / name,
+            bases=tuple(base for base in bases if (base.profile.name, base.kind) == (name, kind)),
+            folder=folder / name / kind,
             cache=Cache(options.cache),
             everything=options.everything,
         )
-        yield from shop.targets([mutant for mutant in chosen if mutant.base == name])
+        if mine := [mutant for mutant in chosen if mutant.base == name and mutant.kind in ("", kind)]:
+            yield from shop.targets(mine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Acceptance cases of kind pod: runtime handlers behind an engine."""
