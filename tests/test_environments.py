@@ -573,10 +573,17 @@ def test_state_becomes_an_end(code: int, oom: bool, error: str, killed: bool, ho
 # ---- facts -----------------------------------------------------------------------------------------------------------
 
 
+def unusable() -> EngineError:
+    """Return why no engine can be used."""
+    with pytest.raises(EngineError) as raised, connect():
+        pass
+    return raised.value
+
+
 def test_no_docker_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that does not answer makes three facts missing, with a reason and a line to paste."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
-    findings = probe.docker_findings(choose=host_image)
+    findings = probe.docker_absent(unusable())
     assert [finding.fact for finding in findings] == [
         Fact.DOCKER,
         Fact.DOCKER_PRIVILEGED,
@@ -592,32 +599,35 @@ def test_no_docker_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_old_engine_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that speaks too old an API is not used, and is named."""
     monkeypatch.setattr(engine_module, "OLDEST_API", (9, 99))
-    finding = probe.docker_findings(choose=host_image)[0]
+    finding = probe.docker_absent(unusable())[0]
     assert not finding.present
     assert "at least 9.99" in finding.detail
     assert finding.remedy == "install Docker 20.10 or newer"
 
 
-def test_containers_are_probed_by_starting_them(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Docker is there, both kinds of container are really started and removed."""
+def test_containers_are_probed_by_starting_them(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both kinds of container are really started, under the label that the keeper was told, and removed."""
     made: list[str] = []
     start = type(engine).start
 
     def note(self: Engine, container: str) -> None:
         made.append(container)
+        assert container in engine.list_labelled({cleanup.RUN_LABEL: "some-run"})
         start(self, container)
 
     monkeypatch.setattr(type(engine), "start", note)
-    findings = {finding.fact: finding for finding in probe.docker_findings(choose=host_image)}
-    assert findings[Fact.DOCKER].present
-    for fact in (Fact.DOCKER_PRIVILEGED, Fact.DOCKER_USER_NAMESPACES):
-        assert findings[fact].present or findings[fact].detail
-        assert "host image" in findings[fact].detail
+    for finding in probe.container_findings(engine, host_image, run="some-run", folder=tmp_path):
+        assert finding.present or finding.detail
+        assert "host image" in finding.detail
     assert len(made) == 2
     assert not set(made) & set(engine.list_labelled({}))
 
 
-def test_an_engine_that_refuses_privileges_is_a_finding(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_refuses_privileges_is_a_finding(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The engine's words become the reason of the missing fact; the other container is tried all the same."""
     start = type(engine).start
 
@@ -629,7 +639,7 @@ def test_an_engine_that_refuses_privileges_is_a_finding(engine: Engine, monkeypa
 
     refused: list[str] = []
     monkeypatch.setattr(type(engine), "start", refuse)
-    _, privileged, unprivileged = probe.docker_findings(choose=host_image)
+    privileged, unprivileged = probe.container_findings(engine, host_image, run="some-run", folder=tmp_path)
     assert not privileged.present
     assert "unable to apply caps" in privileged.detail
     assert privileged.remedy
@@ -645,29 +655,31 @@ def test_an_engine_that_refuses_privileges_is_a_finding(engine: Engine, monkeypa
     ],
     ids=["local", "remote", "rootless"],
 )
-@pytest.mark.usefixtures("engine")
-def test_an_engine_elsewhere_or_without_root_is_told(words: str, detail: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_elsewhere_or_without_root_is_told(
+    engine: Engine, words: str, detail: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A privileged container counts only if it sees this machine's files and its root is this machine's."""
     end = WorkerEnd(how=Ending.EXIT, code=0, detail="")
     monkeypatch.setattr(secrets, "token_hex", lambda _size: "token")
     monkeypatch.setattr(probe, "_run", lambda *_, **__: (end, words.format(token="token")))
-    _, privileged, _ = probe.docker_findings(choose=lambda _: Image(name="x", description="the image"))
+    image = Image(name="x", description="the image")
+    privileged, _ = probe.container_findings(engine, lambda _: image, run="some-run", folder=tmp_path)
     assert privileged.detail == detail
     assert privileged.present == detail.startswith("Python")
 
 
 @needs_root
-def test_the_wall_is_probed_by_building_it() -> None:
+def test_the_wall_is_probed_by_building_it(tmp_path: Path) -> None:
     """Root's wall is tried as root and as the user."""
-    finding = probe.wall_finding(NOBODY)
+    finding = probe.wall_finding(NOBODY, folder=tmp_path)
     assert finding.present, finding
 
 
 @needs_root
-def test_a_wall_that_cannot_be_built_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wall_that_cannot_be_built_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The words of the program that failed are the reason."""
     monkeypatch.setattr(wall, "NAMESPACES", ("--nonexistent",))
-    finding = probe.wall_finding(None)
+    finding = probe.wall_finding(None, folder=tmp_path)
     assert not finding.present
     assert "nonexistent" in finding.detail
     assert finding.remedy

@@ -117,7 +117,7 @@ RED: list[tuple[str, str, Act, str]] = [
         "skips",
         "promised fact",
         acts(
-            lambda fake: fake.run.add(promises=[Fact.DOCKER]),
+            lambda fake: fake.run.add(promised={"root-native": [Fact.DOCKER]}),
             lambda fake: fake.case("n", skipped("n", "missing:docker")),
         ),
         "promised: missing:docker",

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
@@ -203,11 +204,13 @@ class Counting:
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.temporary: list[str] = []
 
-    def __call__(self, argv: list[str], **options: object) -> Completed:
+    def __call__(self, argv: list[str], **options: Any) -> Completed:
         """Run and remember."""
         self.calls.append(list(argv))
-        return run(argv, **options)  # type: ignore[arg-type]
+        self.temporary.append((options.get("environment") or os.environ).get("TMPDIR", ""))
+        return run(argv, **options)
 
     def count(self, word: str) -> int:
         """Return how often it was called so."""
@@ -225,6 +228,18 @@ def test_payload_is_compiled_once(cache: Cache, fixtures: Path) -> None:
     assert counting.count("-O2") == compiled > 0
     (fixtures / "payloads/payload.c").write_text("int main(void) { return 8; }\n")
     assert payload(fixtures, cache=cache) != (first,)
+
+
+@HAVE_COMPILER
+def test_a_compiler_that_is_killed_leaves_nothing_in_the_temporary_folder(cache: Cache, fixtures: Path) -> None:
+    """What compilers write meanwhile is in folders that are removed: of the cache, or a marked one."""
+    counting = Counting()
+    payload(fixtures, cache=cache, run=counting)
+    folders = [Path(at) for call, at in zip(counting.calls, counting.temporary, strict=True) if "-O2" in call]
+    assert folders
+    for folder in folders:
+        assert cache.root in folder.parents or folder.name.startswith("seatrial-compiler-"), folder
+        assert not folder.exists()
 
 
 @pytest.mark.parametrize("compiler", ["/nowhere/cc", "false", "true", "'"])

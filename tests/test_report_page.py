@@ -103,6 +103,18 @@ def test_everything_a_reader_looks_for_is_there_in_this_order(fake: FakeRun) -> 
         at = text.index(expected, at)
 
 
+def test_what_was_promised_is_said_for_its_environment(fake: FakeRun) -> None:
+    fake.run.add(promised={"root-native": [Fact.DOCKER], "rootless-native": [Fact.OVERLAY]})
+    view = whole(fake)
+    fake.run.write_facts("root-native", [Finding(fact=Fact.OVERLAY, present=True, probe="mount")])
+    fake.run.write_facts("rootless-native", [Finding(fact=Fact.OVERLAY, present=True, probe="mount")])
+    page = rendered(replace(view, facts={name: fake.run.facts(name) for name in ("root-native", "rootless-native")}))
+    text = said(parsed(page))
+    assert "promised in root-native docker" in text
+    assert "promised in rootless-native overlay" in text
+    assert page.count('overlay <span class="tag">promised</span>') == 1
+
+
 def test_links_lead_somewhere_ids_are_unique_and_nothing_is_loaded(fake: FakeRun) -> None:
     view = whole(fake)
     text = rendered(view, against=replace(view, results=view.results[1:3]))

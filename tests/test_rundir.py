@@ -99,11 +99,14 @@ def test_odd_id_is_refused(name: str) -> None:
 
 def test_facts_and_promises_add_up_over_sessions(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path)
-    run.add(findings=[Finding(fact=Fact.DOCKER, present=False, probe="p")], promises=[Fact.ROOT])
-    run.add(findings=[Finding(fact=Fact.DOCKER, present=True, probe="p")], promises=[Fact.ROOT, Fact.DOCKER])
+    run.add(findings=[Finding(fact=Fact.DOCKER, present=False, probe="p")], promised={"root-native": [Fact.ROOT]})
+    run.add(findings=[Finding(fact=Fact.DOCKER, present=True, probe="p")])
+    run.add(promised={"root-native": [Fact.ROOT, Fact.DOCKER]})
     record = RunDirectory.open(run.path).record()
     assert record.findings == (Finding(fact=Fact.DOCKER, present=True, probe="p"),)
-    assert record.promises == (Fact.ROOT, Fact.DOCKER)
+    run.add(promised={"rootless-native": [Fact.OVERLAY]})
+    both = {"root-native": (Fact.ROOT, Fact.DOCKER), "rootless-native": (Fact.OVERLAY,)}
+    assert run.record().promised == both
     run.write_facts("root-native", [Finding(fact=Fact.OVERLAY, present=False, probe="mount")])
     assert [finding.fact for finding in run.facts("root-native")] == [Fact.OVERLAY]
     assert run.facts("root-container") == ()
@@ -228,7 +231,7 @@ def test_run_of_root_that_cannot_be_written_is_explained(reachable: Path) -> Non
     with ordinary_user():
         assert run.record().id == "r1"
         with pytest.raises(UsageError, match="root left it there"):
-            run.add(promises=[Fact.ROOT])
+            run.add(promised={"root-native": [Fact.ROOT]})
         with pytest.raises(UsageError, match="root left it there"):
             run.environment("root-native")
         with pytest.raises(InfrastructureError, match="root left it there"):
@@ -244,7 +247,7 @@ def test_runs_made_under_sudo_belong_to_the_invoking_user(reachable: Path) -> No
     assert {path.lstat().st_uid for path in everything} == {NOBODY}
     with ordinary_user():
         assert RunDirectory.create(reachable / "runs", run="r2").path.name == "r2"
-        run.add(promises=[Fact.ROOT])
+        run.add(promised={"root-native": [Fact.ROOT]})
 
 
 @as_root

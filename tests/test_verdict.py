@@ -99,7 +99,7 @@ def test_any_other_skip_is_red(fake: FakeRun, reason: str) -> None:
 
 
 def test_skip_for_a_promised_fact_is_red(fake: FakeRun) -> None:
-    fake.run.add(promises=[Fact.DOCKER])
+    fake.run.add(promised={"root-native": [Fact.DOCKER]})
     fake.case("n", skipped("n", "missing:docker"))
     fake.case("m", skipped("m", "missing:compiler"))
     fake.finish()
@@ -107,11 +107,30 @@ def test_skip_for_a_promised_fact_is_red(fake: FakeRun) -> None:
     assert judged(fake).gates["skips"].offences[0].why == "skipped, promised: missing:docker"
 
 
+def test_promise_of_one_environment_is_not_asked_of_another(fake: FakeRun) -> None:
+    fake.run.add(promised={"root-container": [Fact.DOCKER, Fact.PACKAGES]})
+    fake.case("n", skipped("n", "missing:docker"))
+    fake.launcher("absent", {"name": "crun", "fact": "packages", "reason": "no network"})
+    fake.finish()
+    assert red(fake) == {}
+    fake.case("o", skipped("o", "missing:docker"), environment="root-container")
+    fake.finish()
+    assert red(fake) == {"skips": ["o"]}
+
+
+def test_promise_of_any_environment_is_asked_of_the_host(fake: FakeRun) -> None:
+    fake.case("step", skipped("step", "missing:meson"), environment="host")
+    fake.finish()
+    assert red(fake) == {}
+    fake.run.add(promised={"rootless-native": [Fact.MESON]})
+    assert red(fake) == {"skips": ["step"]}
+
+
 def test_target_that_cannot_be_had_is_red_only_when_what_it_needs_was_promised(fake: FakeRun) -> None:
     fake.launcher("absent", {"name": "crun", "fact": "packages", "reason": "no network"})
     fake.finish()
     assert red(fake) == {}
-    fake.run.add(promises=[Fact.PACKAGES])
+    fake.run.add(promised={"root-native": [Fact.PACKAGES]})
     assert red(fake) == {"skips": ["crun"]}
 
 

@@ -6,9 +6,13 @@ never a traceback.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to clean up before `main`, and nothing to trace
 
 from suites.framework.errors import ExitCode, SeatrialError
 from suites.framework.interruption import Interruption

@@ -139,7 +139,7 @@ class Session:
         for absent in found.absent:
             events.write(Note(name="absent", value={"name": absent.name, **codec.encode(absent.missing)}))
             self._say(f"{absent.name}: not tried: {absent.missing.reason}; {absent.missing.remedy}")
-        self.run.add(findings=(*around.findings, *found.findings), promises=self.options.promises)
+        self.run.add(findings=(*around.findings, *found.findings), promised={self.here.name: self.options.promises})
 
     # ---- phases
 

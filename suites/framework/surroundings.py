@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -86,29 +87,25 @@ class Builder:
 
         try:
             engine = stack.enter_context(docker.connect())
-            findings = self._docker_findings(engine, choose)
+            findings = (probe.docker_finding(engine), *self._container_findings(engine, choose))
         except docker.EngineError as error:
-            words = error.why or str(error)
-            facts = (Fact.DOCKER, Fact.DOCKER_PRIVILEGED, Fact.DOCKER_USER_NAMESPACES)
-            remedy = probe.docker_remedy(words)
-            return (
-                None,
-                None,
-                tuple(
-                    Finding(fact=fact, present=False, probe="connect to the Docker engine", detail=words, remedy=remedy)
-                    for fact in facts
-                ),
-            )
+            return None, None, probe.docker_absent(error)
         return engine, chosen[-1] if chosen else None, findings
 
-    def _docker_findings(self, engine: docker.Engine, choose: probe.Choose) -> tuple[Finding, ...]:
-        answer = Finding(
-            fact=Fact.DOCKER, present=True, probe="connect to the Docker engine", detail=f"Docker {engine.version}"
-        )
-        if self.here.place is Place.CONTAINER:
-            return (answer, *probe.container_findings(engine, choose))
-        choose(engine)
-        return (answer,)
+    def _container_findings(self, engine: docker.Engine, choose: probe.Choose) -> tuple[Finding, ...]:
+        """Try the engine where it is needed, with containers that the keeper knows before they are made."""
+        if self.here.place is Place.NATIVE:
+            choose(engine)
+            return ()
+        run = f"{self.run}-probe-{secrets.token_hex(4)}"
+        self.keeper.record(containers=run)
+        return probe.container_findings(engine, choose, run=run, folder=self._probes())
+
+    def _probes(self) -> Path:
+        """Return the folder for what probes write, which goes with the session's."""
+        folder = self.scratch / "probes"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def _native(
         self,
@@ -123,7 +120,7 @@ class Builder:
         account = user if isinstance(user, User) else None
         findings = (probe.root_finding(self._sudo()), probe.user_finding(user), *dockers)
         self._need(findings, Fact.ROOT if root else Fact.ORDINARY_USER)
-        wall = probe.wall_finding(None if root else account)
+        wall = probe.wall_finding(None if root else account, folder=self._probes())
         self._need((wall,), Fact.NAMESPACE_WALL)
         workers = self._workers(found)
         together = replace(self.limits, processes=(workers + 1) * self.limits.processes)

@@ -62,7 +62,7 @@ class BuildPhase:
     def build(self, request: Request) -> Built | Missing | Failed:
         """Build one target or say why not; UsageError for a checkout that no tool could build."""
         prepared = prepare(request, work=self.cache.root / "work", as_root=self.as_root)
-        self.run.add(findings=prepared.findings, promises=self.promises)
+        self.run.add(findings=prepared.findings, promised={HOST: self.promises})
         if prepared.missing is not None:
             self._refuse(prepared, prepared.missing)
             return prepared.missing

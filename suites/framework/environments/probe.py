@@ -8,24 +8,23 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from select import POLLIN, poll
 
 from suites.catalog import Privilege
 from suites.framework.environments.container import ContainerDriver
 from suites.framework.environments.driver import Ending, Mount, Worker, WorkerEnd, tail
-from suites.framework.environments.engine import Engine, EngineError, connect
+from suites.framework.environments.engine import Engine, EngineError
 from suites.framework.environments.image import Image
 from suites.framework.environments.native import NativeDriver
-from suites.framework.environments.user import User, find_user
+from suites.framework.environments.user import User
 from suites.framework.errors import SeatrialError
 from suites.framework.facts import Fact, Finding, Missing
 from suites.framework.model import Limits
 
 DEADLINE_S = 30.0
+CONNECT = "connect to the Docker engine"
 SHELL = ("/bin/sh", "-c", 'set -- /proc/[0-9]*; [ $$ = 1 ] && [ $# -le 2 ] && echo "alone as PID 1"')
 NAMESPACES = (
     "import subprocess, sys; sys.exit(subprocess.call(['unshare', '--user', '--map-root-user', '--mount', '--pid',"
@@ -39,23 +38,6 @@ SETTINGS = {
 """Settings that forbid an ordinary user to make user namespaces: the value that does, and the one that does not."""
 
 Choose = Callable[[Engine], Image]
-Connect = Callable[[], AbstractContextManager[Engine]]
-
-
-def host_findings(
-    *,
-    choose: Choose,
-    as_user: str | None = None,
-    sudo: str = "start the same command with sudo",
-    connect: Connect = connect,
-) -> tuple[Finding, ...]:
-    """Probe this machine: root, the ordinary user, the wall, and three facts of Docker (about 2 s with containers).
-
-    `choose` returns the image for the two containers, `sudo` is the line that starts the same session as root.
-    """
-    user = find_user(as_user)
-    native = (root_finding(sudo), user_finding(user), wall_finding(user if isinstance(user, User) else None))
-    return (*native, *docker_findings(choose=choose, connect=connect))
 
 
 def root_finding(sudo: str) -> Finding:
@@ -72,13 +54,16 @@ def user_finding(user: User | Missing) -> Finding:
     return Finding(fact=Fact.ORDINARY_USER, present=True, probe=probe, detail=f"{user.name}, uid {user.uid}")
 
 
-def wall_finding(user: User | None) -> Finding:
-    """Put a shell behind the wall, as `user` too when started by root, and see whether it is alone there."""
+def wall_finding(user: User | None, *, folder: Path) -> Finding:
+    """Put a shell behind the wall, as `user` too when started by root, and see whether it is alone there.
+
+    What it says goes to a file in `folder`, which is the caller's to remove.
+    """
     root = os.geteuid() == 0
     probe = "unshare --mount --uts --ipc --pid" + ("" if root else " --user")
     tried = ([Privilege.ROOT] if root else []) + ([Privilege.ROOTLESS] if user or not root else [])
     for privilege in tried:
-        if failure := _try_wall(privilege, user):
+        if failure := _try_wall(privilege, user, folder / f"wall.{privilege}"):
             detail = f"{failure} (as {privilege})" if root else failure
             return Finding(fact=Fact.NAMESPACE_WALL, present=False, probe=probe, detail=detail, remedy=wall_remedy())
     return Finding(fact=Fact.NAMESPACE_WALL, present=True, probe=probe, detail="alone as PID 1")
@@ -100,15 +85,17 @@ def setting_remedy(*, sysctl: Path = Path("/proc/sys")) -> str:
     return ""
 
 
-def docker_findings(*, choose: Choose, connect: Connect = connect) -> tuple[Finding, ...]:
-    """Connect to the engine, and really start a privileged container and one in which a user makes namespaces."""
-    try:
-        with connect() as engine:
-            answer = Finding(fact=Fact.DOCKER, present=True, probe="connect", detail=f"Docker {engine.version}")
-            return (answer, *container_findings(engine, choose))
-    except EngineError as error:
-        absent = [(Fact.DOCKER, "connect"), (Fact.DOCKER_PRIVILEGED, "start"), (Fact.DOCKER_USER_NAMESPACES, "start")]
-        return tuple(_docker_absent(fact, probe, error.why or str(error)) for fact, probe in absent)
+def docker_finding(engine: Engine) -> Finding:
+    """Say which engine answers."""
+    return Finding(fact=Fact.DOCKER, present=True, probe=CONNECT, detail=f"Docker {engine.version}")
+
+
+def docker_absent(error: EngineError) -> tuple[Finding, ...]:
+    """Return why three facts are missing where no engine answers, or none that can be used."""
+    words = error.why or str(error)
+    facts = (Fact.DOCKER, Fact.DOCKER_PRIVILEGED, Fact.DOCKER_USER_NAMESPACES)
+    remedy = docker_remedy(words)
+    return tuple(Finding(fact=fact, present=False, probe=CONNECT, detail=words, remedy=remedy) for fact in facts)
 
 
 def docker_remedy(words: str) -> str:
@@ -124,12 +111,11 @@ def docker_remedy(words: str) -> str:
     return "sudo apt-get install docker.io"
 
 
-def _docker_absent(fact: Fact, probe: str, words: str) -> Finding:
-    return Finding(fact=fact, present=False, probe=f"docker {probe}", detail=words, remedy=docker_remedy(words))
+def container_findings(engine: Engine, choose: Choose, *, run: str, folder: Path) -> tuple[Finding, Finding]:
+    """Start a privileged container and an unprivileged one, labelled with `run`, and see what they can do here.
 
-
-def container_findings(engine: Engine, choose: Choose) -> tuple[Finding, Finding]:
-    """Start a privileged container and an unprivileged one, and see what they can do here."""
+    `folder` is on this machine, the caller's to remove, and mounted into the first.
+    """
     try:
         image = choose(engine)
     except SeatrialError as error:
@@ -139,19 +125,19 @@ def container_findings(engine: Engine, choose: Choose) -> tuple[Finding, Finding
             for fact in facts
         )
         return first, second
-    return _privileged(engine, image), _user_namespaces(engine, image)
+    return _privileged(engine, image, run, folder), _user_namespaces(engine, image, run, folder)
 
 
-def _privileged(engine: Engine, image: Image) -> Finding:
+def _privileged(engine: Engine, image: Image, run: str, folder: Path) -> Finding:
     probe = "docker run --privileged python3"
-    with tempfile.TemporaryDirectory(prefix="seatrial-probe-") as folder:
-        token = secrets.token_hex(8)
-        (Path(folder) / "token").write_text(token)
-        code = (
-            f"import sys; print(sys.version.split()[0], open('{folder}/token').read());"
-            "print(open('/proc/self/uid_map').read()); sys.exit(sys.version_info < (3, 11))"
-        )
-        end, words = _run(engine, image, Privilege.ROOT, code, mounts=(Mount(path=folder),))
+    token = secrets.token_hex(8)
+    (folder / "token").write_text(token)
+    code = (
+        f"import sys; print(sys.version.split()[0], open('{folder}/token').read());"
+        "print(open('/proc/self/uid_map').read()); sys.exit(sys.version_info < (3, 11))"
+    )
+    mounts = (Mount(path=str(folder)),)
+    end, words = _run(engine, image, Privilege.ROOT, code, run=run, log=folder / "privileged", mounts=mounts)
     if end.how is not Ending.EXIT or end.code != 0:
         remedy = "run Docker on the machine itself (not rootless, not inside an unprivileged container)"
         return _docker_refused(Fact.DOCKER_PRIVILEGED, probe, end, words, remedy)
@@ -164,9 +150,9 @@ def _privileged(engine: Engine, image: Image) -> Finding:
     return Finding(fact=Fact.DOCKER_PRIVILEGED, present=True, probe=probe, detail=detail)
 
 
-def _user_namespaces(engine: Engine, image: Image) -> Finding:
+def _user_namespaces(engine: Engine, image: Image, run: str, folder: Path) -> Finding:
     probe = "docker run --user 1000 unshare --user"
-    end, words = _run(engine, image, Privilege.ROOTLESS, NAMESPACES)
+    end, words = _run(engine, image, Privilege.ROOTLESS, NAMESPACES, run=run, log=folder / "unprivileged")
     if end.how is not Ending.EXIT or end.code != 0:
         remedy = setting_remedy() or "use --image NAME with util-linux >= 2.36 and a user 1000"
         return _docker_refused(Fact.DOCKER_USER_NAMESPACES, probe, end, words, remedy)
@@ -179,26 +165,28 @@ def _docker_refused(fact: Fact, probe: str, end: WorkerEnd, words: str, remedy: 
 
 
 def _run(
-    engine: Engine, image: Image, privilege: Privilege, code: str, *, mounts: tuple[Mount, ...] = ()
+    engine: Engine,
+    image: Image,
+    privilege: Privilege,
+    code: str,
+    *,
+    run: str,
+    log: Path,
+    mounts: tuple[Mount, ...] = (),
 ) -> tuple[WorkerEnd, str]:
-    run = f"probe-{secrets.token_hex(4)}"
     driver = ContainerDriver(privilege, engine=engine, image=image, run=run, limits=Limits(), mounts=mounts)
-    with tempfile.TemporaryDirectory(prefix="seatrial-probe-") as folder:
-        log = Path(folder) / "log"
-        try:
-            worker = driver.start([image.python, "-I", "-c", code], name="probe", env={}, log=log)
-            return _finish(worker), tail(log)
-        finally:
-            driver.close()
+    try:
+        worker = driver.start([image.python, "-I", "-c", code], name="probe", env={}, log=log)
+        return _finish(worker), tail(log)
+    finally:
+        driver.close()
 
 
-def _try_wall(privilege: Privilege, user: User | None) -> str:
+def _try_wall(privilege: Privilege, user: User | None, log: Path) -> str:
     """Return why a shell behind the wall is not alone as PID 1, or an empty string."""
     driver = NativeDriver(privilege, user=user, limits=Limits())
-    with tempfile.TemporaryDirectory(prefix="seatrial-probe-") as folder:
-        log = Path(folder) / "log"
-        end = _finish(driver.start(SHELL, name="probe", env={}, log=log))
-        words = tail(log)
+    end = _finish(driver.start(SHELL, name="probe", env={}, log=log))
+    words = tail(log)
     if end.how is Ending.EXIT and end.code == 0:
         return ""
     return words or end.detail

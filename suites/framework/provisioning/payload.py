@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from suites.framework import cleanup
 from suites.framework.errors import InfrastructureError
 from suites.framework.facts import Fact, Finding
 from suites.framework.provisioning.cache import Cache
@@ -125,8 +125,8 @@ def _make(words: Sequence[str], sources: Sequence[Path], run: Run) -> Callable[[
 
 
 def _refusal(words: Sequence[str], run: Run) -> str:
-    with tempfile.TemporaryDirectory(prefix="seatrial-") as folder:
-        source, program = Path(folder, "probe.c"), Path(folder, "probe")
+    with cleanup.scratch("compiler") as folder:
+        source, program = folder / "probe.c", folder / "probe"
         source.write_text(_PROBE, encoding="utf-8")
         compiled = _compile(words, [source], program, run)
         if not compiled.ok:
@@ -136,9 +136,11 @@ def _refusal(words: Sequence[str], run: Run) -> str:
 
 
 def _compile(words: Sequence[str], sources: Sequence[Path], program: Path, run: Run) -> Completed:
-    done = Completed(code=1)
+    """Compile beside the program: a compiler that is killed leaves its temporary files where they are removed."""
+    environment, done = os.environ | {"TMPDIR": str(program.parent)}, Completed(code=1)
     for linking in _LINKING:
-        done = run((*words, *_FLAGS, *linking, "-o", str(program), *map(str, sources)), deadline_s=COMPILE_DEADLINE_S)
+        argv = (*words, *_FLAGS, *linking, "-o", str(program), *map(str, sources))
+        done = run(argv, deadline_s=COMPILE_DEADLINE_S, environment=environment)
         if done.ok:
             return done
     return done

@@ -93,10 +93,10 @@ def skips(view: View, _: Demand) -> Iterator[Offence]:
     """Yield every skip that could hide something."""
     for result in view.results:
         if result.verdict is Verdict.SKIPPED and not view.explained(result):
-            promised = "promised" if result.missing in view.run.promises else "not explained"
+            promised = "promised" if result.missing in view.promised(result.environment) else "not explained"
             yield _offence(result, f"skipped, {promised}: {result.reason or result.message or 'no reason'}")
     for target in view.absent:
-        if target.fact in view.run.promises:
+        if target.fact in view.promised(target.environment):
             yield Offence(environment=target.environment, node=target.name, why=f"not tried, promised: {target.fact}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from suites.framework.errors import PRECEDENCE, ExitCode
 from suites.framework.manifest import CONTENT, SUFFIX
 from suites.framework.results.manifest import GOLDEN
-from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord
+from suites.framework.results.rundir import Conclusion, RunDirectory, RunRecord, united
 
 
 def merge(runs: Sequence[RunDirectory], into: Path, *, argv: Sequence[str] = ()) -> RunDirectory:
@@ -78,6 +78,6 @@ def _united(own: RunRecord, records: Sequence[RunRecord]) -> RunRecord:
         own,
         versions=records[0].versions if records else own.versions,
         findings=tuple(dict.fromkeys(finding for record in records for finding in record.findings)),
-        promises=tuple(dict.fromkeys(promise for record in records for promise in record.promises)),
+        promised=united(*(record.promised for record in records)),
         merged=tuple(sorted({name for record in records for name in record.merged or (record.id,)})),
     )

@@ -14,8 +14,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
@@ -36,6 +37,9 @@ _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 _EVENTS = re.compile(r"(?P<phase>[^.@]+)\.(?P<worker>[^@]+?)(?:@(?P<source>[^@]+))?\.jsonl")
 
 
+NOTHING: Mapping[str, Sequence[Fact]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """The content of run.json."""
@@ -48,7 +52,8 @@ class RunRecord:
     versions: dict[str, str]
     findings: tuple[Finding, ...] = ()
     """Facts of the host."""
-    promises: tuple[Fact, ...] = ()
+    promised: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
+    """Environment, or ``host``: the facts whose absence there is a failure."""
     merged: tuple[str, ...] = ()
     """Ids of the runs that this one was put together from."""
     logs_removed: float = 0.0
@@ -83,6 +88,12 @@ class EventFile:
     worker: str
     source: str = ""
     """The run it came from, in a merged directory."""
+
+
+def united(*promised: Mapping[str, Sequence[Fact]]) -> dict[str, tuple[Fact, ...]]:
+    """Return the promises of several sessions or runs as one, each fact once."""
+    names = dict.fromkeys(name for one in promised for name in one)
+    return {name: tuple(dict.fromkeys(fact for one in promised for fact in one.get(name, ()))) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +193,14 @@ class RunDirectory:
             self._write(record)
         return record
 
-    def add(self, *, findings: Sequence[Finding] = (), promises: Sequence[Fact] = ()) -> RunRecord:
-        """Add what this session probed on the host and promised; a fact probed again takes the later verdict."""
+    def add(self, *, findings: Sequence[Finding] = (), promised: Mapping[str, Sequence[Fact]] = NOTHING) -> RunRecord:
+        """Add what a session probed on the host and promised, by environment; the later verdict on a fact counts."""
         probed = {finding.fact for finding in findings}
         return self.update(
             lambda record: replace(
                 record,
                 findings=(*(known for known in record.findings if known.fact not in probed), *findings),
-                promises=tuple(dict.fromkeys((*record.promises, *promises))),
+                promised=united(record.promised, promised),
             )
         )
 

@@ -152,7 +152,13 @@ class View:
         """Return whether a skip cannot hide anything: a fact that nobody promised, or not offered by the profile."""
         if result.reason == Reason.NOT_OFFERED:
             return True
-        return result.missing in set(Fact) and result.missing not in self.run.promises
+        return result.missing in set(Fact) and result.missing not in self.promised(result.environment)
+
+    def promised(self, environment: str) -> frozenset[Fact]:
+        """Return the facts whose absence in an environment is a failure; on the host all that any session promised."""
+        everywhere = self.run.promised
+        names = everywhere if environment == HOST else (environment,)
+        return frozenset(fact for name in names for fact in everywhere.get(name, ()))
 
 
 def load(run: RunDirectory) -> View:

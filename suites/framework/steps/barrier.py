@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from suites.framework import cleanup
 from suites.framework.environments import wall
 from suites.framework.environments.probe import wall_finding
 from suites.framework.environments.run_cgroup import RunCgroup
@@ -35,7 +36,8 @@ def words(step: Step, *, cgroup: RunCgroup | None, report: int, walled: bool) ->
 @cache
 def walled(uid: int) -> bool:  # noqa: ARG001 - tests become somebody else
     """Return whether this machine gives this user a wall of namespaces."""
-    return wall_finding(None).present
+    with cleanup.scratch("probe") as folder:
+        return wall_finding(None, folder=folder).present
 
 
 def limited(cgroup: RunCgroup | None, fact: Fact) -> bool:
