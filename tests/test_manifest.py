@@ -198,6 +198,24 @@ def test_entry_that_only_one_side_could_read_differs() -> None:
 
 
 @as_root
+def test_a_file_of_any_size_is_soon_done_with(folder: Path) -> None:
+    """A file with holes as large as a disk is not read, and says so; it is the same as no other."""
+    with (folder / "holes").open("wb") as file:
+        file.truncate(64 << 30)
+    found = manifest(folder)
+    (entry,) = (entry for entry in found.entries if entry.path == "holes")
+    assert entry.trouble == "larger than 4 GiB"
+    assert [each.path for each in difference(found, manifest(folder))] == ["holes"]
+
+
+def test_what_is_larger_than_it_said_is_not_read_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose size is not known before its end, as in /proc, counts by what was read."""
+    monkeypatch.setattr("suites.framework.manifest.UNREAD", 0)
+    (entry,) = (entry for entry in manifest(Path("/proc/self/fdinfo")).entries[:1])
+    assert entry.trouble.startswith("larger than")
+    assert next(entry for entry in manifest(folder).entries if entry.path == "empty").sha256
+
+
 def test_other_file_systems_are_not_entered(folder: Path) -> None:
     """What is mounted in the folder is said, not read: it may be /proc, or somebody's disk."""
     script = (

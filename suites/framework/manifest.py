@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -19,6 +20,8 @@ SUFFIX = ".manifest.json"
 """How a manifest's file name ends, below ``<environment>/artefacts/``."""
 CONTENT = "content"
 """The folder beside manifests that has their files, each under the SHA-256 of what is in it."""
+UNREAD = 4 << 30
+"""Bytes of a file above which it is not read: one with holes costs nothing to make."""
 LARGEST = 16 << 20
 """Bytes of a file that is kept, so that somebody can look into it."""
 
@@ -156,11 +159,16 @@ def _complete(bare: Entry, place: bytes, state: os.stat_result) -> Entry:
 
 
 def _content(place: bytes) -> tuple[int, str]:
-    """Return size and digest of a file; what was put in its place meanwhile cannot make this wait."""
+    """Return size and digest of a file; neither its size nor what was put in its place meanwhile makes this wait."""
     fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), digest
+    with open(fd, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
+        digest, size = hashlib.sha256(), os.fstat(fd).st_size
+        while size <= UNREAD and (chunk := file.read(1 << 20)):
+            digest.update(chunk)
+            size = max(size, file.tell())
+        if size > UNREAD:
+            raise OSError(errno.EFBIG, f"larger than {UNREAD >> 30} GiB")
+        return file.tell(), digest.hexdigest()
 
 
 def _troubled(entry: Entry, error: OSError) -> Entry:
