@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from suites.catalog import Privilege
+from suites.framework import proc
 from suites.framework.cleanup import await_death
 from suites.framework.environments.driver import Ending
-from suites.framework.environments.native import NativeDriver
+from suites.framework.environments.native import NativeDriver, NativeWorker
 from suites.framework.environments.run_cgroup import RunCgroup, remove_cgroup
 from suites.framework.facts import Fact
 from suites.framework.model import Limits
+from suites.framework.waiting import Deadline, ticks
 
 SLEEPER = "import signal; print('ready', flush=True); signal.pause()"
 
@@ -59,14 +61,26 @@ except OSError as error:
 
 
 def test_memory_is_limited(cgroup: RunCgroup, tmp_path: Path) -> None:
-    """A worker that takes more than the run may have is killed, not the machine's other programs."""
-    driver = NativeDriver(Privilege.ROOT, limits=Limits(), cgroups=lambda _: cgroup.procs)
+    """A worker that takes more than the run may have is killed, not the machine's other programs, and that is told."""
+    driver = NativeDriver(
+        Privilege.ROOT, limits=Limits(), cgroups=lambda _: cgroup.procs, memory_kills=cgroup.memory_kills
+    )
     worker = driver.start([sys.executable, "-I", "-c", "x = b'x' * (1 << 30)"], name="w1", env={}, log=tmp_path / "log")
     assert cgroup.memory_kills() == 0
     assert select.select([worker], [], [], 10)[0]
     end = worker.end()
     assert cgroup.memory_kills() == 1
-    assert (end.how, end.code) == (Ending.SIGNAL, signal.SIGKILL)
+    assert (end.how, end.code) == (Ending.OOM, signal.SIGKILL)
+    code = SLEEPER
+    killed = driver.start([sys.executable, "-I", "-c", code], name="w2", env={}, log=tmp_path / "other")
+    assert isinstance(killed, NativeWorker)
+    for _ in ticks(Deadline(10), every=0.01):
+        if (tmp_path / "other").read_text():
+            break
+    (inner,) = proc.children(killed.pid)
+    os.kill(inner, signal.SIGKILL)
+    assert select.select([killed], [], [], 10)[0]
+    assert (killed.end().how, cgroup.memory_kills()) == (Ending.SIGNAL, 1)
 
 
 def test_a_cgroup_that_cannot_be_entered_starts_nothing(tmp_path: Path) -> None:

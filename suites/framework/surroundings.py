@@ -130,7 +130,14 @@ class Builder:
         stack.callback(cgroup.remove)
         self._containers(stack, engine)
         places = partial(cgroup.worker, processes=self.limits.processes)
-        driver = NativeDriver(self.here.privilege, limits=self.limits, user=account, cgroups=places, workers=workers)
+        driver = NativeDriver(
+            self.here.privilege,
+            limits=self.limits,
+            user=account,
+            cgroups=places,
+            workers=workers,
+            memory_kills=cgroup.memory_kills,
+        )
         stack.callback(driver.close)
         other = None if root or account is None or account.uid == os.geteuid() else account
         return Surroundings(

@@ -15,7 +15,16 @@ from suites.catalog import Environment, Place, Privilege
 from suites.framework import proc
 from suites.framework.cleanup import signal_process
 from suites.framework.environments import wall
-from suites.framework.environments.driver import NOT_EXECUTED, STOP, NeverStarted, Worker, WorkerEnd, judge, tail
+from suites.framework.environments.driver import (
+    NOT_EXECUTED,
+    STOP,
+    Ending,
+    NeverStarted,
+    Worker,
+    WorkerEnd,
+    judge,
+    tail,
+)
 from suites.framework.environments.user import User
 from suites.framework.model import Limits
 
@@ -23,9 +32,10 @@ from suites.framework.model import Limits
 class NativeWorker:
     """A worker behind its wall: the process that is held is ``unshare``, the worker is its only child."""
 
-    def __init__(self, process: subprocess.Popen[bytes], *, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, log: Path, memory_kills: Callable[[], int]) -> None:
         """Hold a process that was just started with a pipe as its standard input."""
         self.pid = process.pid
+        self._memory_kills, self._before = memory_kills, memory_kills()
         self._process, self._log = process, log
         self._pidfd = os.pidfd_open(process.pid)
         self._killed = False
@@ -66,12 +76,18 @@ class NativeWorker:
         """Reap the process and close the lifeline."""
         if self._end is None:
             status = _true_status(self._reaped(), killed=self._killed, words=tail(self._log))
-            self._end = judge(status, killed=self._killed, log=self._log)
+            self._end = self._judged(status)
             # last, so that an interruption leaves no descriptor that is watched and closed
             if self._process.stdin is not None:
                 self._process.stdin.close()
             os.close(self._pidfd)
         return self._end
+
+    def _judged(self, status: int) -> WorkerEnd:
+        end = judge(status, killed=self._killed, log=self._log)
+        if (end.how, end.code) == (Ending.SIGNAL, signal.SIGKILL) and self._memory_kills() > self._before:
+            return WorkerEnd(how=Ending.OOM, code=end.code, detail="killed by the kernel: the run's memory is full")
+        return end
 
 
 def _true_status(status: int, *, killed: bool, words: str) -> int:
@@ -97,13 +113,16 @@ class NativeDriver:
         user: User | None = None,
         cgroups: Callable[[str], Sequence[str]] = lambda _: (),
         workers: int = 1,
+        memory_kills: Callable[[], int] = lambda: 0,
     ) -> None:
         """Take under whom rootless workers run (needed for root only).
 
-        `cgroups` gives the ``cgroup.procs`` files for a worker's name, `workers` is how many live at the same time.
+        `cgroups` gives the ``cgroup.procs`` files for a worker's name, `workers` is how many live at the same time,
+        `memory_kills` how many processes the kernel has killed so far because the memory of all was full.
         """
         self.environment = Environment(privilege=privilege, place=Place.NATIVE)
         self._limits, self._cgroups, self._crew = limits, cgroups, workers
+        self._memory_kills = memory_kills
         self._user = user if privilege is Privilege.ROOTLESS else None
         self._workers: list[NativeWorker] = []
 
@@ -126,7 +145,7 @@ class NativeDriver:
                 )
         except OSError as error:
             return NeverStarted(f"{name}: {error}")
-        worker = NativeWorker(process, log=log)
+        worker = NativeWorker(process, log=log, memory_kills=self._memory_kills)
         self._workers.append(worker)
         return worker
 
