@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from suites.catalog import Kind
+from suites.catalog import Kind, Privilege
 from suites.framework.commands import mutants as command
 from suites.framework.commands.mutants import Mutant, kills, mutants, read
-from suites.framework.errors import ExitCode, InfrastructureError, UsageError
+from suites.framework.errors import CannotRunError, ExitCode, InfrastructureError, UsageError
 from suites.framework.model import Outcome, Role
 from suites.framework.options import parse
 from suites.framework.provisioning.staging import PYTHON
 from suites.framework.results.result import Result
+from suites.framework.session import Session
+from suites.framework.subjects import Subjects
 from tests.contexts import target
 
 CHECKOUT = Path(__file__).parents[1]
@@ -123,6 +127,42 @@ def test_a_survivor_is_red(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caps
         said = capsys.readouterr().out
         assert "caught    EX-04 killed" in said or "caught  EX-04 killed" in said
         assert ("harmless  EX-04 missed" in said) == (code is ExitCode.FAILED)
+
+
+def test_faults_of_ordinary_users_are_tried_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root tries them beside its own; an ordinary user tries all that there is as himself."""
+    user = replace(CAUGHT, id="user", privilege=Privilege.ROOTLESS)
+    for uid, parts in (
+        (0, {"root-native": [CAUGHT], "rootless-native": [user]}),
+        (1000, {"rootless-native": [CAUGHT, user]}),
+    ):
+        monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
+        assert parts == {here.name: part for here, part in command._by_environment([CAUGHT, user]).items()}
+
+
+def test_without_a_user_the_rest_is_tried_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nobody can be the user the others still count; with nothing else there is no verdict."""
+    words = ["mutants", "--suite", "init", "--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]
+    options = parse(words, checkout=CHECKOUT)
+    user = replace(CAUGHT, id="user", privilege=Privilege.ROOTLESS)
+    execute = Session.execute
+
+    def without_user(session: Session, found: Subjects) -> None:
+        if session.here.privilege is Privilege.ROOTLESS:
+            raise CannotRunError("rootless-native cannot run here", why="no user", remedy="name one")
+        execute(session, found)
+
+    monkeypatch.setattr(Session, "execute", without_user)
+    monkeypatch.setattr(command, "read", lambda _kind: (CAUGHT, user))
+    assert ExitCode.GREEN == mutants(options)
+    said = capsys.readouterr().out
+    assert "1 mutants are not tried: rootless-native cannot run here" in said
+    assert "1 of 1 mutants killed" in said
+    monkeypatch.setattr(command, "read", lambda _kind: (user,))
+    with pytest.raises(CannotRunError, match="no user"):
+        mutants(options)
 
 
 def test_a_front_carries_the_faults_of_what_stands_behind_it(tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ CARRIERS = {
 """The program that carries the faults of a kind."""
 CHAPTERS = {
     "init": {"SG", "TM", "EX", "RP", "TT", "FD"},
-    "oci": set("ABCDEFGHIJKL"),
+    "oci": set("ABCDEFGHIJKLP"),
     "buildscripts": {"W"},
     "pod": set("ABCDEFG"),
 }
 CASES = {f"{case.kind}:{case.id}" for case in load(FIXTURES.parent)}
 REQUIRED = {"id": str, "bug": str, "find": str, "replace": str, "killed_by": list}
-OPTIONAL = {"mode": str, "source": str, "file": str, "base": str}
+OPTIONAL = {"mode": str, "source": str, "file": str, "base": str, "privilege": str}
 
 
 def listed(kind: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suites.catalog import ENVIRONMENTS, Environment, Kind, Place, Privilege
+from suites.catalog import Environment, Kind, Place, Privilege
 from suites.framework import cases as case_list
 from suites.framework import cleanup, codec
 from suites.framework.errors import CannotRunError, ExitCode, InfrastructureError, UsageError
@@ -65,6 +65,8 @@ class Mutant:
     """The sibling of the reference that is changed; empty for the program itself."""
     kind: str = ""
     """Whose list it stands in; empty for any that its base is of."""
+    privilege: Privilege | None = None
+    """As whom alone it is tried; None for whoever calls."""
     base: str = ""
     """The target that is given the fault, where the reference does not offer what it takes; empty for that one."""
 
@@ -103,8 +105,6 @@ def mutants(options: Options) -> ExitCode:
 
     A kind whose reference cannot be had is left out and said so; CannotRunError where that leaves none.
     """
-    here = Environment(privilege=Privilege.ROOT if os.geteuid() == 0 else Privilege.ROOTLESS, place=Place.NATIVE)
-    assert here in ENVIRONMENTS
     chosen = [mutant for kind in CARRIERS if kind in options.kinds for mutant in _chosen(kind, options)]
     if not chosen:
         raise UsageError("no mutant is listed for what was asked for", remedy="leave out --suite and --case")
@@ -112,13 +112,32 @@ def mutants(options: Options) -> ExitCode:
     if not found.targets:
         raise CannotRunError("no reference can be had", why=", ".join(absent.name for absent in found.absent))
     with cleanup.scratch("mutants") as folder:
-        targets = tuple(_with_faults(chosen, found.targets, folder, options))
         run = RunDirectory.create(options.runs, argv=options.words)
-        Session(options, here, run).execute(replace(found, targets=targets))
-    results = [result for result in load(run).only(here.name).results if result.is_case]
+        tried, refusals = [], []
+        for here, part in _by_environment(chosen).items():
+            targets = tuple(_with_faults(part, found.targets, folder / here.name, options))
+            try:
+                Session(options, here, run).execute(replace(found, targets=targets))
+                tried += part
+            except CannotRunError as error:
+                refusals.append(error)
+                print(f"{len(part)} mutants are not tried: {error}")
+    if not tried:
+        raise refusals[0]
+    results = [result for result in load(run).results if result.is_case]
     _require_sound(results)
     had = {target.profile.name for target in found.targets}
-    return _show([mutant for mutant in chosen if mutant.base in had], results, run)
+    return _show([mutant for mutant in tried if mutant.base in had], results, run)
+
+
+def _by_environment(chosen: Sequence[Mutant]) -> dict[Environment, list[Mutant]]:
+    """Return where mutants are tried: as the caller, and those of ordinary users as one of them if root calls."""
+    caller = Privilege.ROOT if os.geteuid() == 0 else Privilege.ROOTLESS
+    parts: dict[Environment, list[Mutant]] = {}
+    for mutant in chosen:
+        privilege = (mutant.privilege or caller) if caller is Privilege.ROOT else caller
+        parts.setdefault(Environment(privilege=privilege, place=Place.NATIVE), []).append(mutant)
+    return parts
 
 
 def _chosen(kind: Kind, options: Options) -> Iterator[Mutant]:
