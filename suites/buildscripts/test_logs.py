@@ -276,7 +276,7 @@ def test_log_folder_that_cannot_be_written_ends_the_build(wrapper: Wrapper, how:
         filler.write_bytes(bytes(1 << 16))
     else:
         enclosure.change(folder, "ro")
-    wrapper.through = enclosure.words
+    wrapper.behind(enclosure)
     ended = wrapper.build()
     assert (exited(wrapper.call.infrastructure), "named") == (ended.status, _named(folder, ended.stderr))
     assert "at rest" == ("at rest" if wrapper.standing("a") != "running" else "running")

@@ -120,7 +120,7 @@ def test_step_whose_stamp_did_not_fit_on_the_disk_is_not_done(wrapper: Wrapper) 
     enclosure = Enclosure(wrapper.bench)
     enclosure.mount(wrapper.root, size="256k")
     shutil.copytree(wrapper.root, enclosure.inside(wrapper.root), dirs_exist_ok=True)
-    wrapper.through = enclosure.words
+    wrapper.behind(enclosure)
     with wrapper.begin() as build:
         build.gate("a", "begun").open(1)
         full = enclosure.inside(wrapper.artefacts / "fill")

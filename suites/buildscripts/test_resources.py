@@ -70,7 +70,7 @@ def test_full_disk_is_told_apart_and_named(wrapper: Wrapper, where: str, size: s
     wrapper.write(shelf.step("ed"))
     point.mkdir(exist_ok=True)
     enclosure.mount(point, size=size)
-    wrapper.through = enclosure.words
+    wrapper.behind(enclosure)
     ended = wrapper.build(options=shelf.options)
     assert ["before"] == wrapper.labels("ed")
     assert (wrapper.told("disk-full"), "named") == (wrapper.standing("ed"), _named(point, ended.stderr))
@@ -108,7 +108,7 @@ def test_full_disk_below_the_state_makes_nothing_done(wrapper: Wrapper) -> None:
     wrapper.write(shelf.step("ed"))
     point.mkdir(parents=True, exist_ok=True)
     enclosure.mount(point, size="8k")
-    wrapper.through, wrapper.inside = enclosure.words, enclosure.inside
+    wrapper.behind(enclosure)
     with wrapper.begin(options=shelf.options) as build:
         gate = build.gate("ed", "before")
         filler = enclosure.inside(point / "filler")
@@ -301,7 +301,7 @@ def test_leftover_mount_is_refused_before_anything_starts(wrapper: Wrapper) -> N
     wrapper.write(Step(name="a"))
     point.mkdir()
     enclosure.mount(point, size="64k")
-    wrapper.through = enclosure.words
+    wrapper.behind(enclosure)
     ended = wrapper.build()
     numbers = set(re.findall(r"\b[01]\b", ended.stderr.decode(errors="replace")))
     assert (exited(wrapper.call.precluded), []) == (ended.status, wrapper.ran())

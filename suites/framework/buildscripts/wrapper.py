@@ -10,6 +10,7 @@ from pathlib import Path
 
 from suites.framework.bench import Bench
 from suites.framework.buildscripts.build import Build, Ended
+from suites.framework.buildscripts.enclosure import Enclosure
 from suites.framework.buildscripts.gate import Gate, Gatehouse
 from suites.framework.buildscripts.workload import Place, Step, filled, ordered
 from suites.framework.leaks import Leak, Owner
@@ -117,6 +118,15 @@ class Wrapper:
 
     # -- calling
 
+    @property
+    def stepwise(self) -> bool:
+        """Return whether one call builds one step, so that it cannot know of others."""
+        return any("{step}" in word for word in self.call.run)
+
+    def behind(self, enclosure: Enclosure) -> None:
+        """Have every call in an enclosure, and look for its stamps where it has them."""
+        self.through, self.inside = list(enclosure.words), enclosure.inside
+
     def begin(
         self,
         *,
@@ -182,8 +192,8 @@ class Wrapper:
 
     def _runs(self, where: Place, given: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
         """Yield the words of each call that a build is."""
-        once = not any("{step}" in word for word in self.call.run)
-        for step in [""] if once else [step.name for step in ordered(self._steps.get(where.root, ()))]:
+        steps = self._steps.get(where.root) or self._steps.get(self.root, ())
+        for step in [step.name for step in ordered(steps)] if self.stepwise else [""]:
             words = (given.get(word, (filled(word, root=str(where.root), step=step),)) for word in self.call.run)
             yield [*self._front(where), *(word for several in words for word in several)]
 
