@@ -42,7 +42,13 @@ def programs(folder: Path, version: str = "1.6.20~ds1") -> Path:
 
 @pytest.mark.parametrize(
     ("version", "trouble"),
-    [("1.6.20~ds1", ""), ("v2.0.1", ""), ("1.5.9", "older than 1.6"), ("unknown", "does not say one")],
+    [
+        ("1.6.20~ds1", ""),
+        ("v2.0.1", ""),
+        ("1.5.9", "older than 1.6"),
+        ("unknown", "does not say one"),
+        ("hello", "no number: hello"),
+    ],
 )
 def test_an_engine_must_be_new_enough(tmp_path: Path, version: str, trouble: str) -> None:
     """The first with version 1 of the interface, or newer."""

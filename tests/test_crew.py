@@ -266,3 +266,4 @@ def test_the_number_of_workers_fits_the_machine() -> None:
     """Cases wait more than they compute, so there are more workers than processors, and at least two."""
     assert crew_module.default_workers(10_000) >= max(2, len(os.sched_getaffinity(0)))
     assert (1, 1, 2) == tuple(map(crew_module.default_workers, (0, 1, 24)))
+    assert len(os.sched_getaffinity(0)) == crew_module.default_workers(10_000, pods=True)

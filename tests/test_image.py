@@ -149,6 +149,7 @@ def test_a_distribution_that_keeps_its_folders_apart_has_them_mounted(tmp_path: 
         assert archive.getmember("bin").linkname == "usr/bin"
         assert archive.getmember("lib").isdir()
         assert "lib64" not in archive.getnames()
+        assert "/run" == archive.getmember("var/run").linkname
     mounts = [mount.path for mount in host_image(Registry(), root=tmp_path).mounts]
     assert mounts[:2] == ["/usr", "/lib"]
     assert "/bin" not in mounts

@@ -31,6 +31,7 @@ OURS = Sight(message="KeyError: 'x'", blame=False)
             Sight(message="expected the end, but nothing", expected="the end", actual="nothing", reason="timeout"),
         ),
         (Unmet("a", "b"), (1, 2), Sight(message="expected a, but b", expected="a", actual="b")),
+        (Unmet("a", "b", words="w x"), None, Sight(message="expected a, but b: w x", expected="a", actual="b")),
         (AssertionError("assert 1 == 2\n more"), (1, 2), Sight(message="expected 1, but 2", expected="1", actual="2")),
         (AssertionError("assert 'a' == 'b'"), ("a", "b"), Sight(message="expected a, but b", expected="a", actual="b")),
         (AssertionError("first\nsecond"), None, Sight(message="first", actual="first")),

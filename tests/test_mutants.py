@@ -181,6 +181,25 @@ def test_a_front_carries_the_faults_of_what_stands_behind_it(tmp_path: Path) -> 
         assert row in script.read_text()
 
 
+def test_a_fault_of_the_shim_is_in_front_of_that(tmp_path: Path) -> None:
+    """A runtime whose shim has the fault is itself as it was; the unchanged script is a reference too."""
+    runc = target("runc", kind=Kind.POD, argv=("/opt/runc",))
+    row = '"Wait": late(9)'
+    fields = {"bug": "b", "base": "runc", "kind": "pod"}
+    late = Mutant(id="late", find='"Wait": passed', replace=row, file="shim.py", killed_by=("A9",), **fields)
+    other = Mutant(id="other", find='"kill": execute', replace='"kill": pretend(0)', killed_by=("E2",), **fields)
+    options = parse(["mutants", "--cache", str(tmp_path / "cache")], checkout=CHECKOUT)
+    plain, fronted, faulty, proxied = command._with_faults([late, other], [runc], tmp_path, options)
+    assert [("A9", "E2"), ("A9",), ("A9",), ("E2",)] == [each.only for each in (plain, fronted, faulty, proxied)]
+    assert [Role.REFERENCE] * 2 + [Role.TARGET] * 2 == [each.role for each in (plain, fronted, faulty, proxied)]
+    assert ["runc+shim", "mutant:late"] == [fronted.name, faulty.name]
+    for made, row in ((fronted, '"Wait": passed,'), (faulty, '"Wait": late(9),')):
+        front = made.call.pod.front
+        assert (("/opt/runc",), PYTHON, ("containerd-shim-runc-v2",)) == (made.argv, front[:3], front[4:])
+        assert row in Path(front[3]).read_text()
+    assert ((), ()) == (plain.call.pod.front, proxied.call.pod.front)
+
+
 def test_only_what_is_asked_for_is_tried() -> None:
     """``--suite`` and ``--case`` choose; a fault without a base is the reference's; nothing left is one clear error."""
     options = parse(["mutants", "--suite", "init", "--case", "EX-04"], checkout=CHECKOUT)

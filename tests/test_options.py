@@ -46,6 +46,28 @@ def test_all_words_of_a_run() -> None:
     assert "--privilege" == found.words[2]
 
 
+@pytest.mark.parametrize(
+    ("text", "tiers"),
+    [
+        ("run", (3, 2)),
+        ("run --shard 1/2 --workers 2 --offline", (3, 2)),
+        ("run --tier full", (3, 3)),
+        ("run --tier 4", (4, 4)),
+        ("run --tier smoke", (1, 1)),
+        ("run --suite oci", (3, 3)),
+        ("run --target runc", (3, 3)),
+        ("run --case A1", (3, 3)),
+        ("run -k exit", (3, 3)),
+        ("run --failed", (3, 3)),
+        ("mutants", (3, 3)),
+    ],
+)
+def test_pods_are_planned_in_full_by_those_who_chose(text: str, tiers: tuple[int, int]) -> None:
+    """Where everything is planned the long part of pods is left out; a tier that is given holds for all kinds."""
+    found = words(text)
+    assert tiers == (found.tier, found.pod_tier)
+
+
 def test_a_command_to_wrap_is_split_as_a_shell_would() -> None:
     """Quotes keep words together."""
     found = parse(["run", "--wrap", "strace -o '{evidence}/a b' -f"], checkout=CHECKOUT)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from suites.catalog import Kind, Mode, Place, Privilege
+from suites.catalog import MODES, Kind, Mode, Place, Privilege
 from suites.framework import marks, planning
 from suites.framework.facts import Fact, Finding
 from suites.framework.marks import case, controls, modes, offered, requires, tier, weight, within
@@ -142,6 +142,39 @@ def test_shares_are_balanced() -> None:
     assert max(loads) - min(loads) <= max(weights.values())
 
 
+def test_few_parts_have_an_engine() -> None:
+    """Groups that need one share those parts, evenly; what is left for these parts is less, and nothing is lost."""
+    weights = {f"pod-{number}": 4 for number in range(9)} | {f"case-{number}": 1 for number in range(60)}
+    places = planning.with_engines(8, 2)
+    assert (0, 1, 8, 9) == places
+    shares = planning.share(weights, 16, few={name: places for name in weights if name.startswith("pod")})
+    assert set(places) == {part for name, part in shares.items() if name.startswith("pod")}
+    assert weights.keys() == shares.keys()
+    loads = [sum(weights[group] for group, part in shares.items() if part == number) for number in range(16)]
+    assert (60, 5, 12) == (sum(loads) - 36, min(loads), max(loads))
+
+
+@pytest.mark.parametrize(("workers", "engines"), [(1, 1), (2, 1), (7, 1), (8, 2), (32, 8)])
+def test_each_shard_has_an_engine(workers: int, engines: int) -> None:
+    """At least one worker of a shard gets pods, and no more than have a processor."""
+    assert engines == len(planning.with_engines(workers, 1))
+
+
+def test_pods_weigh_more() -> None:
+    """A pod takes several times what a case of another kind does; what its own mark says counts besides."""
+    light, heavy = planned(mode=Mode.CRI, kind=Kind.POD), replace(planned(mode=Mode.CRI, kind=Kind.POD), weight=3)
+    assert [4, 12, 1] == [planning.weighed(one) for one in (light, heavy, planned(mode=Mode.CLI, kind=Kind.OCI))]
+
+
+def test_pods_have_a_tier_of_their_own(tmp_path: Path) -> None:
+    """What is chosen of other kinds does not choose pods."""
+    found = {}
+    for kind in (Kind.POD, Kind.OCI):
+        third = replace(planned(mode=MODES[kind][0], kind=kind), tier=3)
+        found[kind] = planning.wanted(third, context(tmp_path, selection=Selection(pod_tier=2)), "x")
+    assert {Kind.POD: False, Kind.OCI: True} == found
+
+
 def test_the_first_absent_fact_is_told() -> None:
     """In the order asked; one that nobody probed counts as missing, one that holds does not."""
     holds = Finding(fact=Fact.SETUID, present=True, probe="setuid")
@@ -226,6 +259,11 @@ def test_the_docker_mode_needs_its_command() -> None:
         (Kind.BUILDSCRIPTS, "root-native", {Fact.BASH}),
         (Kind.BUILDSCRIPTS, "rootless-native", {Fact.BASH}),
         (Kind.POD, "root-native", {Fact.ROOTFS, Fact.CONTAINERD, Fact.ENGINE}),
+        (
+            Kind.POD,
+            "rootless-container",
+            {Fact.ROOTFS, Fact.CONTAINERD, Fact.USER_NAMESPACE, Fact.SUBORDINATE_IDS, Fact.ENGINE},
+        ),
     ],
 )
 def test_a_kind_needs_facts(kind: Kind, here: str, implied: set[Fact]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ def cri(*handlers: Handler) -> tuple[dict[str, Any], dict[str, Any]]:
     layout = Layout(root=Path("/r"), socket=Path("/s"), pause="localhost/p:1", handlers=handlers)
     found = tomllib.loads(config.written(layout))
     return found, found["plugins"]["io.containerd.grpc.v1.cri"]
+
+
+def test_an_ordinary_users_engine_leaves_cgroups_alone() -> None:
+    """It may make none; root's engine has them."""
+    plain = Layout(root=Path("/r"), socket=Path("/s"), pause="localhost/p:1")
+    found = [tomllib.loads(config.written(each)) for each in (plain, replace(plain, cgroups=False))]
+    assert [False, True] == [each["plugins"]["io.containerd.grpc.v1.cri"]["disable_cgroup"] for each in found]
 
 
 def test_everything_is_the_runs_own() -> None:
@@ -54,3 +62,10 @@ def test_the_default_handler_is_one_that_there_is() -> None:
     """Without that the engine refuses its whole interface where no handler is called runc."""
     assert "mine" == cri(SHIM, RUNTIME)[1]["containerd"]["default_runtime_name"]
     assert "default_runtime_name" not in cri()[1]["containerd"]
+
+
+def test_plugins_of_networks_are_where_they_were_found() -> None:
+    """Their folder is the machine's or the cache's; what describes networks stays the run's own."""
+    layout = Layout(root=Path("/r"), socket=Path("/s"), pause="p", plugins="/opt/cni/bin")
+    part = tomllib.loads(config.written(layout))["plugins"]["io.containerd.grpc.v1.cri"]["cni"]
+    assert {"bin_dir": "/opt/cni/bin", "conf_dir": "/r/cni/conf"} == part

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from suites.framework.observation import Unmet
+from suites.framework.model import Reason
+from suites.framework.observation import Lacking, Unmet
+from suites.framework.pod import streaming
 from suites.framework.pod.cri import Refused
 from suites.framework.pod.driver import Image, Program, Request, State, Volume
-from suites.framework.pod.engine_driver import EngineDriver
+from suites.framework.pod.engine_driver import EngineDriver, place_of_pods
 from suites.framework.pod.pods import Pods
 from tests.contexts import bench, target
 
@@ -72,6 +74,7 @@ def engine(client: Client) -> Any:
         alive=False,
         spoilt=False,
         said=str,
+        networks="",
         close=lambda: None,
         handlers={"t": SimpleNamespace(name="t")},
     )
@@ -96,6 +99,37 @@ def test_a_program_has_a_process_namespace_of_its_own(client: Client, engine: An
     driver(engine, tmp_path).run(Request(name="p", programs=(Program(),)))
     linux = client.fields("CreateContainer")["config"]["linux"]
     assert {"network": 2, "pid": 1, "ipc": 0} == linux["security_context"]["namespace_options"]
+
+
+def test_a_pod_may_have_a_network_of_its_own(client: Client, engine: Any, tmp_path: Path) -> None:
+    """The sandbox and what is in it have the same one; where the engine has none to give, that is said."""
+    made = driver(engine, tmp_path)
+    made.run(Request(name="p", programs=(Program(),), hostname="me", isolated=True))
+    sandbox = client.fields("RunPodSandbox")["config"]
+    program = client.fields("CreateContainer")["config"]
+    namespaces = [each["linux"]["security_context"]["namespace_options"] for each in (sandbox, program)]
+    assert ("me", [{"network": 0, "pid": 1, "ipc": 0}] * 2) == (sandbox["hostname"], namespaces)
+    engine.networks = "no plugins"
+    with pytest.raises(Lacking, match="pod-network is missing: no plugins"):
+        made.run(Request(name="q", programs=(), isolated=True))
+    made.run(Request(name="r", programs=()))
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_command_is_attended_where_the_engine_says(
+    tty: bool, client: Client, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The streams that are wanted are asked for, none for errors beside a terminal, and the URL is the engine's."""
+    begun: list[Any] = []
+    monkeypatch.setattr(streaming, "begun", lambda url, **fields: begun.append((url, fields)))
+    client.answers["Exec"] = lambda _: SimpleNamespace(url="http://127.0.0.1:1/exec/T")
+    engine.connect = "connect"
+    made = driver(engine, tmp_path)
+    made.run(Request(name="p", programs=(Program(),)))
+    made.attend("p", "main", ("cat",), seconds=5, stdin=True, tty=tty)
+    fields = {"container_id": "c-main", "cmd": ["cat"], "stdin": True, "stdout": True, "stderr": not tty, "tty": tty}
+    assert fields == client.fields("Exec")
+    assert [("http://127.0.0.1:1/exec/T", {"connect": "connect", "seconds": 5, "stdin": True, "tty": tty})] == begun
 
 
 def test_what_a_program_is_stands_in_its_configuration(client: Client, engine: Any, tmp_path: Path) -> None:
@@ -240,3 +274,64 @@ def test_no_pod_is_the_targets_failure(pods: Pods, client: Client) -> None:
     client.answers["RunPodSandbox"] = refuse("RunPodSandbox")
     with pytest.raises(Unmet, match="expected a pod, but RunPodSandbox: refused"):
         pods.run(pods.shell(""))
+
+
+def test_who_refuses_to_attend_is_the_targets_failure(pods: Pods, client: Client) -> None:
+    """A command with streams that cannot begin is an observation, whoever says so."""
+    client.answers["Exec"] = refuse("Exec")
+    pod = pods.run(pods.shell(""))
+    with (
+        pytest.raises(Unmet, match="expected a command with its streams connected, but Exec: refused"),
+        pod.main.converse("cat", stdin=True),
+    ):
+        raise AssertionError
+
+
+# ---- waiting for a line
+
+
+def test_a_program_that_has_ended_says_nothing_more(pods: Pods) -> None:
+    """Nobody waits for the line of one that is gone: it is no timeout, and long before one."""
+    pods.seconds = 60.0
+    pod = pods.run(pods.shell("exit 42"))
+    write(pods, "main", pods.record + b"another\n")
+    with pytest.raises(Unmet, match="expected the program says ready, but nothing; it is exited with 42") as caught:
+        pod.main.says("ready")
+    assert Reason.TIMEOUT != caught.value.reason
+
+
+def test_the_last_line_of_a_program_is_heard(pods: Pods, client: Client) -> None:
+    """It is looked for once more when the program was seen to have ended."""
+    pods.seconds = 60.0
+    pod = pods.run(pods.shell("echo ready"))
+
+    def last_words(_: dict[str, Any]) -> Any:
+        write(pods, "main", pods.record + b"ready\n")
+        return SimpleNamespace(status=ENDED)
+
+    client.answers["ContainerStatus"] = last_words
+    pod.main.says("ready")
+    assert pods.proven
+
+
+def test_one_who_runs_is_waited_for(pods: Pods, client: Client) -> None:
+    """To the end of the patience, and that is a timeout."""
+    pods.seconds = 0.4
+    running = SimpleNamespace(state=1, exit_code=0, reason="", message="", started_at=0, finished_at=0)
+    client.answers["ContainerStatus"] = lambda _: SimpleNamespace(status=running)
+    pod = pods.run(pods.shell(""))
+    with pytest.raises(Unmet, match="but nothing; it is running") as caught:
+        pod.main.says("ready")
+    assert Reason.TIMEOUT == caught.value.reason
+
+
+# ---- cgroups
+
+
+@pytest.mark.parametrize(
+    ("uid", "own", "place"), [(1000, "/mine", ""), (0, "/mine", "/mine"), (0, "", "/seatrial-limit-pods")]
+)
+def test_pods_belong_below_the_workers_cgroup(uid: int, own: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's are below the worker's own, or one of ours; an ordinary user's engine says nothing of cgroups."""
+    monkeypatch.setattr("suites.framework.pod.engine_driver.cgroup.parent", lambda: own)
+    assert place == place_of_pods(uid=uid)

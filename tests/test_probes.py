@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import struct
 import subprocess
@@ -338,6 +339,21 @@ def test_containers_do_not_probe_the_docker_command() -> None:
 def test_the_engine_is_probed_where_pods_are_planned() -> None:
     """Nobody waits for a containerd who tries an init."""
     assert {Fact.ENGINE} == set(probes.applicable(Place.NATIVE, pods=True)) - set(probes.applicable(Place.NATIVE))
+
+
+@pytest.mark.parametrize(
+    ("table", "about"),
+    [("1000 1000 1\n", "start the session as root with --as-user USER"), ("0 0 4294967295\n", "usermod")],
+)
+def test_a_user_behind_his_own_wall_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, about: str
+) -> None:
+    """Where one id is mapped no range can be given: the remedy is another way to start."""
+    (tmp_path / "uid_map").write_text(table)
+    mapped = functools.partial(probes._mapped, table=tmp_path / "uid_map")
+    monkeypatch.setattr(probes, "_mapped", mapped)
+    monkeypatch.setattr(probes, "_try", lambda *_: "newuidmap: write to uid_map failed")
+    assert about in probes.subordinate_ids(bench(tmp_path)).remedy
 
 
 def test_a_tool_is_named_even_where_it_is_not() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import platform
@@ -175,6 +176,17 @@ def test_busybox_of_a_package_is_used_where_there_is_none(cache: Cache, tmp_path
     got = provide(cache=cache, means=means(tmp_path, shop))
     assert [("busybox-static", "busybox")] == shop.asked
     assert "busybox (package busybox-static 1:1.35.0) with a link for each applet" == got.description
+
+
+def test_a_path_with_closed_folders_is_searched_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who became another user by su still has root's PATH: what he may not see is not there."""
+
+    def closed(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    with pytest.raises(CannotRunError, match="busybox is not on PATH; no network"):
+        busybox.find(Shop(), environ={"PATH": str(tmp_path)})
 
 
 DYNAMIC = next((path for path in map(Path, ("/bin/ls", "/usr/bin/ls")) if busybox.not_static(path)), None)

@@ -187,6 +187,8 @@ class PodCall:
     """Type of its own shim (``io.containerd.reaper.v2``); empty for an OCI runtime, which is reached through runc's."""
     annotations: tuple[str, ...] = ()
     """Patterns of the pod's annotations that its shim is handed."""
+    front: tuple[str, ...] = ()
+    """Words in front of those of the engine's own shim, by which an OCI runtime is reached; empty for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

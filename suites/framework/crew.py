@@ -15,6 +15,8 @@ from suites.framework.model import Ended, Event, Note, Planned, Started
 from suites.framework.progress import Progress, Tail
 from suites.framework.sampler import Sampler
 
+PER_PROCESSOR = 4
+"""Workers for each processor."""
 PAIRS = 12
 """Pairs of case and target that are worth a worker."""
 TICK_S = 0.1
@@ -197,10 +199,11 @@ class Crew:
             self._round()
 
 
-def default_workers(work: int) -> int:
-    """Return how many workers gain on this machine for `work` pairs of case and target.
+def default_workers(work: int, *, pods: bool = False) -> int:
+    """Return how many workers gain on this machine for `work` pairs of case and target; `pods` are of that kind alone.
 
     Cases wait more than they compute, so there are more workers than processors; but each costs half a second of
-    them before its first case, so that a handful of cases is one worker's.
+    them before its first case, so that a handful of cases is one worker's. Engines compute more than they wait.
     """
-    return max(1, min(32, 4 * len(os.sched_getaffinity(0)), work // PAIRS))
+    each = 1 if pods else PER_PROCESSOR
+    return max(1, min(32, each * len(os.sched_getaffinity(0)), work // PAIRS))

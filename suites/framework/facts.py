@@ -33,6 +33,8 @@ class Fact(StrEnum):
 
     CONTAINERD = "containerd"
     """The programs of a container engine are there, and the messages of its interface can be made (kind pod)."""
+    POD_NETWORK = "pod-network"
+    """The plugins are there that give pods a network of their own (kind pod)."""
     SOURCES = "sources"
     """The source archives of the packages that build scripts are tried with are in the cache."""
 

@@ -97,6 +97,7 @@ class Planned:
     """True for a reference that runs only because a target failed this case."""
     weight: int = 1
     """About how many times as long as most it takes."""
+    tier: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,6 +309,8 @@ class Selection:
     cases: tuple[str, ...] = ()
     expression: str = ""
     tier: int = 3
+    pod_tier: int = 3
+    """That of kind pod."""
     nodes: tuple[str, ...] = ()
     """Exact node ids (without the repetition), as ``--failed`` finds them; empty = all."""
     repeat: int = 1
@@ -340,6 +343,8 @@ class EnginePlace:
     """As it prints it."""
     stubs: str
     """Folder of the generated messages of its interface."""
+    plugins: str = ""
+    """Folder of the plugins that give pods a network; empty where there are none."""
     environment: dict[str, str] = field(default_factory=dict)
     """LD_LIBRARY_PATH for it alone."""
 

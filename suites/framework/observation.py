@@ -13,10 +13,13 @@ class Unmet(AssertionError):
     deviations are compared with `actual` literally.
     """
 
-    def __init__(self, expected: str, actual: str, *, reason: Reason | None = None) -> None:
-        """Say what was expected and what was seen; `reason` tells a timeout or a crash apart."""
+    def __init__(self, expected: str, actual: str, *, reason: Reason | None = None, words: str = "") -> None:
+        """Say what was expected and what was seen; `reason` tells a timeout or a crash apart.
+
+        `words` is what was said about it, which a person reads and nobody compares.
+        """
         self.expected, self.actual, self.reason = expected, actual, reason
-        super().__init__(f"expected {expected}, but {actual}")
+        super().__init__(f"expected {expected}, but {actual}{words and f': {words}'}")
 
 
 class Lacking(Exception):

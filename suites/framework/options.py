@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,6 +36,8 @@ class Options:
     cases: tuple[str, ...] = ()
     expression: str = ""
     tier: int = 3
+    pod_tier: int = 3
+    """That of kind pod: lower where nothing was chosen, and it is one kind of all."""
     rootfs: str = "busybox"
     """What containers run in: a source of ``rootfs fetch``."""
     profile: Path | None = None
@@ -232,7 +234,7 @@ def _selection(added: argparse.ArgumentParser) -> None:
     option("--suite", dest="kinds", action="append", type=_kind, metavar="KIND")
     option("--case", dest="cases", action="append", default=[], metavar="ID")
     option("-k", dest="expression", type=_expression, default="", metavar="EXPR")
-    option("--tier", type=_tier, default=3, metavar="N")
+    option("--tier", type=_tier, metavar="N", help="tiers 1 to N: 3; of pods 2 where everything is planned")
     option("--profile", type=Path, metavar="FILE", help="conventions and known deviations of one's own target")
     option("--target-env", action="append", type=_variable, default=[], metavar="NAME=VALUE")
     option("--wrap", type=_words, default=(), metavar="COMMAND", help="strace, rr or valgrind in front of the target")
@@ -263,6 +265,15 @@ def _hooks(added: argparse.ArgumentParser) -> None:
     )
 
 
+def _tiers(found: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the tier of all kinds and that of pods, each of which costs several times what another case does."""
+    given: int | None = found["tier"]
+    chosen = any(found.get(name) for name in ("targets", "kinds", "cases", "expression", "failed"))
+    chosen = chosen or found["command"] != "run"  # whose targets name their cases
+    whole = given or 3
+    return whole, whole if given or chosen else min(whole, TIERS["plan"])
+
+
 def parse(words: Sequence[str], *, checkout: Path) -> Options:
     """Return the options in `words`; raises UsageError."""
     found: dict[str, Any] = vars(parser().parse_args(words))
@@ -274,6 +285,8 @@ def parse(words: Sequence[str], *, checkout: Path) -> Options:
             found[name] = found["base"] / found[name]
     if "target_env" in found:
         found["target_env"] = dict(found["target_env"])
+    if "tier" in found:
+        found["tier"], found["pod_tier"] = _tiers(found)
     found["kinds"] = tuple(found.get("kinds") or Kind)
     for name in ("targets", "cases", "promises", "checkouts", "plugins"):
         found[name] = tuple(found.get(name, ()))

@@ -133,7 +133,10 @@ def _implied(pairing: Pairing | None, here: Environment, item: pytest.Item) -> I
     if pairing.target.kind is Kind.BUILDSCRIPTS:
         yield Fact.BASH
     if pairing.target.kind is Kind.POD:
-        yield from (Fact.ROOTFS, Fact.CONTAINERD, Fact.ENGINE)
+        yield from (Fact.ROOTFS, Fact.CONTAINERD)
+        if here.privilege is Privilege.ROOTLESS:
+            yield from (Fact.USER_NAMESPACE, Fact.SUBORDINATE_IDS)
+        yield Fact.ENGINE
     if pairing.mode is Mode.DOCKER:
         yield Fact.DOCKER_COMMAND
     if "terminal" in getattr(item, "fixturenames", ()):
@@ -150,7 +153,8 @@ def wanted(candidate: Node, context: Context, identifier: str) -> bool:
     selection = context.selection
     if candidate.pairing is None:
         return not candidate.cases  # a case for which no target and mode make sense here
-    if candidate.tier > selection.tier:
+    of_pods = candidate.pairing.target.kind is Kind.POD
+    if candidate.tier > (selection.pod_tier if of_pods else selection.tier):
         return False
     ids = named(candidate.pairing.target.kind, candidate.cases)
     if any(only and not ids & set(only) for only in (selection.cases, candidate.pairing.target.only)):
@@ -159,14 +163,37 @@ def wanted(candidate: Node, context: Context, identifier: str) -> bool:
     return standby or not selection.nodes or bool({identifier, bare(identifier)} & set(selection.nodes))
 
 
-def share(weights: Mapping[str, int], parts: int) -> dict[str, int]:
-    """Return which of `parts` (from 0) each group belongs to: the heaviest first, to the lightest part."""
+def share(weights: Mapping[str, int], parts: int, *, few: Mapping[str, Sequence[int]] | None = None) -> dict[str, int]:
+    """Return which of `parts` (from 0) each group belongs to: the heaviest first, to the lightest part.
+
+    Groups of `few` belong to the parts that are named there, and choose before all others.
+    """
     loads = [0] * parts
     shares = {}
-    for name in sorted(weights, key=lambda group: (-weights[group], group)):
-        shares[name] = loads.index(min(loads))
+    limited = few or {}
+    for name in sorted(weights, key=lambda group: (group not in limited, -weights[group], group)):
+        shares[name] = min(limited.get(name, range(parts)), key=loads.__getitem__)
         loads[shares[name]] += weights[name]
     return shares
+
+
+POD_WEIGHT = 4
+"""About how many times as long as most cases one of pods takes."""
+WORKERS_OF_AN_ENGINE = 4
+"""Of so many workers one gets pods, where there are other cases too: an engine and its shims keep a processor busy,
+and there are as many workers for each (`crew.PER_PROCESSOR`)."""
+
+
+def weighed(candidate: Node) -> int:
+    """Return how much a node counts when the work is shared."""
+    of_pods = candidate.pairing is not None and candidate.pairing.target.kind is Kind.POD
+    return candidate.weight * (POD_WEIGHT if of_pods else 1)
+
+
+def with_engines(workers: int, shards: int) -> tuple[int, ...]:
+    """Return which parts of the whole, `workers` of each shard, have an engine: at least one of each shard."""
+    engines = max(1, workers // WORKERS_OF_AN_ENGINE)
+    return tuple(shard * workers + number for shard in range(shards) for number in range(engines))
 
 
 def absence(facts: Iterable[Fact], findings: Iterable[Finding]) -> Missing | None:

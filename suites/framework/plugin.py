@@ -144,8 +144,11 @@ class Worker:
         _, shards = self._context.selection.shard
         weights = Counter[str]()
         for item in items:
-            weights[self._group(item)] += item.stash[NODE].weight
-        return planning.share(weights, shards * self._context.workers)
+            weights[self._group(item)] += planning.weighed(item.stash[NODE])
+        pods = {self._group(item) for item in items if self._of_pods(item)}
+        places = planning.with_engines(self._context.workers, shards)
+        few = dict.fromkeys(pods, places) if pods != weights.keys() else {}
+        return planning.share(weights, shards * self._context.workers, few=few)
 
     def _mine(self, item: pytest.Item, shares: dict[str, int]) -> bool:
         shard, _ = self._context.selection.shard
@@ -201,6 +204,7 @@ class Worker:
                 parameter=node.parameter,
                 standby=self._stands_by(item),
                 weight=node.weight,
+                tier=node.tier,
             )
         )
 

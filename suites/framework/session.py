@@ -199,6 +199,7 @@ class Session:
             cases=options.cases,
             expression=options.expression,
             tier=options.tier,
+            pod_tier=options.pod_tier,
             nodes=failed_nodes(options, self.here.name),
             repeat=options.repeat,
             exitfirst=options.exitfirst,

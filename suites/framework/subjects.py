@@ -16,11 +16,11 @@ from suites.framework.facts import Fact, Finding
 from suites.framework.model import EnginePlace, Profile, Target
 from suites.framework.options import LATEST, Options
 from suites.framework.planning import bare
+from suites.framework.provisioning import cni, sources
 from suites.framework.provisioning import payload as payloads
-from suites.framework.provisioning import sources
 from suites.framework.provisioning.cache import Cache
 from suites.framework.provisioning.containerd import engine_place
-from suites.framework.provisioning.debian import Provider
+from suites.framework.provisioning.debian import Packages, Provider
 from suites.framework.provisioning.resolve import Absent, Build, resolve
 from suites.framework.results.rundir import RunDirectory
 from suites.framework.results.view import load
@@ -56,7 +56,7 @@ class Subjects:
         """Return the folders outside /usr that hold targets, their libraries and the payload."""
         words = [word for target in self.targets for word in target.argv] + [*self.payload, *self.sources]
         words += [f"{self.rootfs}/."] if self.rootfs else []
-        words += [self.engine.containerd, f"{self.engine.stubs}/."] if self.engine else []
+        words += [self.engine.containerd, f"{self.engine.stubs}/.", f"{self.engine.plugins}/."] if self.engine else []
         found = {str(Path(word).parent) for word in words if word.startswith("/") and not word.startswith("/usr/")}
         variables = [target.environment for target in self.targets]
         variables += [self.engine.environment] if self.engine else []
@@ -99,6 +99,7 @@ def _moved_engine(engine: EnginePlace, places: Mapping[str, str]) -> EnginePlace
         containerd=_moved(engine.containerd, places),
         ctr=_moved(engine.ctr, places),
         stubs=places.get(engine.stubs, engine.stubs),
+        plugins=places.get(engine.plugins, engine.plugins),
         environment={name: _moved_all(value, places) for name, value in engine.environment.items()},
     )
 
@@ -145,6 +146,10 @@ def subjects(options: Options, *, build: Build | None = None, packages: Provider
     if Kind.POD in options.kinds and any(target.kind is Kind.POD for target in targets):
         place, there = engine_place(CHECKOUT, cache=cache, offline=options.offline, packages=packages)
         findings.append(there)
+        if place is not None:
+            folder, there = cni.plugins(packages=packages or Packages(cache, offline=options.offline))
+            place = replace(place, plugins=folder)
+            findings.append(there)
     return Subjects(
         targets=targets,
         absent=absent,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from suites.catalog import Environment, Place, Privilege
+from suites.catalog import Environment, Kind, Place, Privilege
 from suites.framework import cleanup, crew, delivery
 from suites.framework.environments import engine as docker
 from suites.framework.environments import image as images
@@ -186,7 +186,8 @@ class Builder:
         )
 
     def _workers(self, found: Subjects) -> int:
-        return self.options.workers or crew.default_workers(found.work(self.options.cases))
+        pods = {target.kind for target in found.targets} == {Kind.POD}
+        return self.options.workers or crew.default_workers(found.work(self.options.cases), pods=pods)
 
     def _containers(self, stack: ExitStack, engine: docker.Engine | None) -> None:
         """See to it that no container of this session outlives it."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from suites.framework.marks import case, tier
+from suites.framework.pod import log
+from suites.framework.pod.conversation import INTERRUPT
 from suites.framework.pod.driver import State
 from suites.framework.pod.pods import LIVENESS_S, Pods
 
 STAYS = "trap 'kill $!; exit 0' TERM; sleep 1000 & echo ready; wait"
 """A program that waits to be ended."""
+TERMINAL = """stty -echo; test -t 0 && test -t 1 && test -t 2 && echo terminal
+trap 'stty size' WINCH; trap 'kill $!; echo interrupted; exit 5' INT
+sleep 1000 & echo ready; while :; do wait; done"""
+FLOOD, SMALL = 20_000_000, 1 << 20
+"""Bytes: more than any buffer on the way holds, and what one message of the interface can carry."""
 
 
 @case("D1")
@@ -145,3 +156,73 @@ def test_exec_in_a_container_that_has_ended_is_refused(pods: Pods) -> None:
     assert "refused" == ("refused" if pod.main.execute("true").code is None else "done")
     pod["beside"].says("ready")
     assert 0 == pod["beside"].shell(":").code
+
+
+@tier(3)
+@case("D6")
+@pytest.mark.parametrize("streamed", [False, True], ids=["1-MB", "20-MB-streamed"])
+def test_exec_returns_all_that_was_written(pods: Pods, streamed: bool) -> None:
+    """What a command writes arrives byte for byte: 1 MB in one answer, 20 MB as a stream (cri-api, ExecSync and Exec).
+
+    Why: `kubectl cp` and dumps of databases are such commands, and a file that is nearly whole is worse than none.
+    By hand:
+        head -c 20000000 /dev/urandom >data; kubectl cp data d6:/data
+        kubectl exec d6 -- cat /data | cmp - data
+    """
+    volume = pods.volume("data", "/data", read_only=True)
+    written = os.urandom(FLOOD if streamed else SMALL)
+    (volume.source / "flood").write_bytes(written)
+    pod = pods.run(pods.shell(STAYS, volumes=(volume,)))
+    pod.main.says("ready")
+    if streamed:
+        with pod.main.converse("cat /data/flood") as talk:
+            said = talk.ended()
+    else:
+        said = pod.main.shell("cat /data/flood")
+    assert "as written" == log.compared(written, said.stdout)
+    assert (0, b"") == (said.code, said.stderr)
+
+
+@tier(3)
+@case("D7")
+def test_exec_is_given_input_and_its_end(pods: Pods) -> None:
+    """A command reads what it is sent, at once and byte for byte, and learns where that ends (cri-api, Exec.stdin).
+
+    Why: a restore that is piped into a container waits for ever, or believes a part to be the whole.
+    By hand:
+        head -c 1000000 /dev/urandom | tee data | kubectl exec -i d7 -- cat | cmp - data
+    """
+    pod = pods.run(pods.shell(STAYS))
+    pod.main.says("ready")
+    sent = b"first line\n" + os.urandom(SMALL)
+    with pod.main.converse("cat; exit 7", stdin=True) as talk:
+        talk.send(sent[:11])
+        talk.says("first line")
+        talk.send(sent[11:])
+        talk.finish()
+        said = talk.ended()
+    assert "as written" == log.compared(sent, said.stdout)
+    assert (7, b"") == (said.code, said.stderr)
+
+
+@tier(3)
+@case("D8")
+def test_exec_has_a_terminal(pods: Pods) -> None:
+    """A command that is given a terminal has one: isatty, CRLF, sizes as they change, Ctrl-C (cri-api, Exec.tty).
+
+    Why: who opens a shell in a container works there, and an editor that does not know its size is of no use.
+    By hand:
+        kubectl exec -it d8 -- sh -c "trap 'stty size' WINCH; tty; while :; do sleep 1; done"   # then resize the window
+    """
+    pod = pods.run(pods.shell(STAYS))
+    pod.main.says("ready")
+    with pod.main.converse(TERMINAL, stdin=True, tty=True) as talk:
+        talk.says("ready")
+        talk.resize(columns=90, rows=33)
+        talk.says("33 90")
+        talk.resize(columns=132, rows=50)
+        talk.says("50 132")
+        talk.send(INTERRUPT)
+        said = talk.ended()
+    assert b"terminal\r\nready\r\n33 90\r\n50 132\r\ninterrupted\r\n" == said.stdout
+    assert (5, b"") == (said.code, said.stderr)

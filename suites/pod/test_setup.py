@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
+from suites.catalog import Privilege
 from suites.framework.facts import Fact
-from suites.framework.marks import case, requires, tier
+from suites.framework.marks import case, requires, tier, within
 from suites.framework.pod.driver import Image, Program
 from suites.framework.pod.pods import MARK, Pods
 
@@ -150,6 +152,31 @@ def test_command_and_arguments_replace_the_images(pods: Pods) -> None:
 
 
 @tier(3)
+@case("C8")
+@requires(Fact.POD_NETWORK)
+def test_pod_has_its_hostname(pods: Pods) -> None:
+    """A program finds the name of its pod, and each pod has its own, as has the node (PodSandboxConfig.hostname).
+
+    Why: a database names itself to its neighbours by it, and two of a name are one to them.
+    By hand:
+        # two pods with hostname: one and hostname: two, and the command `hostname; cat /etc/hostname; echo $HOSTNAME`
+        kubectl logs c8-one; kubectl logs c8-two; hostname   # on the node: as before
+    """
+    node = os.uname().nodename
+    script = 'hostname; cat /etc/hostname; echo "$HOSTNAME"; echo ready; sleep 1000'
+    made = [pods.run(pods.shell(script), hostname=name, isolated=True) for name in ("seatrial-one", "seatrial-two")]
+    for pod in made:
+        pod.main.says("ready")
+    said = [pod.main.output() for pod in made]
+    assert [b"seatrial-one\n" * 3 + b"ready\n", b"seatrial-two\n" * 3 + b"ready\n"] == said
+    assert node == os.uname().nodename
+    for pod in made:
+        pod.delete()
+    assert [] == pods.left()
+
+
+@tier(3)
+@within(privilege=Privilege.ROOT)
 @case("C9")
 def test_capabilities_are_those_that_were_asked_for(pods: Pods) -> None:
     """A capability that is added is held, one that is dropped is not, and no_new_privs is set where that was asked for.
@@ -175,6 +202,7 @@ def _fields(text: bytes) -> list[tuple[str, str]]:
 
 
 @tier(3)
+@within(privilege=Privilege.ROOT)
 @case("C11")
 @requires(Fact.CGROUP_MEMORY)
 def test_program_that_takes_too_much_memory_is_killed(pods: Pods) -> None:

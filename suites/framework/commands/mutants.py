@@ -19,6 +19,7 @@ from suites.framework.errors import CannotRunError, ExitCode, InfrastructureErro
 from suites.framework.model import Reason, Role, Target
 from suites.framework.options import Options
 from suites.framework.provisioning.cache import Cache
+from suites.framework.provisioning.containerd import SHIM
 from suites.framework.provisioning.staging import PYTHON, Staged, stage
 from suites.framework.results.result import Result, Verdict
 from suites.framework.results.rundir import RunDirectory
@@ -37,13 +38,15 @@ class Carrier:
     """The target of the catalogue; its own program is what is changed, unless something stands in front of it."""
     front: str = ""
     """A script of fixtures/ that is put in front of the reference, and changed instead of it."""
+    shim: str = ""
+    """A script of fixtures/ that is put in front of the engine's shim, and changed where a mutant names it."""
 
 
 CARRIERS = {
     Kind.INIT: Carrier(reference="reference"),
     Kind.OCI: Carrier(reference="runc", front="runtimes/proxy.py"),
     Kind.BUILDSCRIPTS: Carrier(reference="reference-wrapper"),
-    Kind.POD: Carrier(reference="runc", front="runtimes/proxy.py"),
+    Kind.POD: Carrier(reference="runc", front="runtimes/proxy.py", shim="runtimes/shim.py"),
 }
 
 
@@ -62,7 +65,7 @@ class Mutant:
     mode: str = ""
     """The mode in which alone it shows; empty for any."""
     file: str = ""
-    """The sibling of the reference that is changed; empty for the program itself."""
+    """What is changed beside it: a sibling of the reference, or the script in front of the shim; empty for itself."""
     kind: str = ""
     """Whose list it stands in; empty for any that its base is of."""
     privilege: Privilege | None = None
@@ -177,23 +180,45 @@ class _Shop:
         plain = stage(self._source, cache=self.cache, siblings=self._siblings)
         for base in self.bases:
             yield replace(base, role=Role.REFERENCE, argv=self._argv(base, plain), only=self._only(named))
+            if shimmed := [mutant for mutant in chosen if self._shim(mutant)]:
+                staged = stage(FIXTURES / self._carrier.shim, cache=self.cache)
+                cases = tuple(sorted({case for mutant in shimmed for case in mutant.killed_by}))
+                unchanged = replace(base, name=f"{base.name}+shim", role=Role.REFERENCE, only=self._only(cases))
+                yield self._fronted(unchanged, staged)
         for mutant in chosen:
             staged = stage(self._changed(mutant), cache=self.cache, siblings=self._siblings)
             for base in self.bases:
-                yield replace(
+                faulty = replace(
                     base,
                     name=f"{PREFIX}{mutant.id}{f'+{base.variant}' if base.variant else ''}",
                     role=Role.TARGET,
-                    argv=self._argv(base, staged),
                     path=str(self._source),
                     sha256=staged.sha256,
                     profile=replace(base.profile, reference_for=()),
                     only=self._only(mutant.killed_by),
                 )
+                if self._shim(mutant):
+                    yield self._fronted(faulty, staged)
+                else:
+                    yield replace(faulty, argv=self._argv(base, staged))
+
+    @property
+    def _carrier(self) -> Carrier:
+        return CARRIERS[self.bases[0].kind]
 
     @property
     def _front(self) -> str:
-        return CARRIERS[self.bases[0].kind].front
+        return self._carrier.front
+
+    def _shim(self, mutant: Mutant) -> bool:
+        """Return whether a fault is one of the shim's."""
+        return bool(self._carrier.shim) and mutant.file == Path(self._carrier.shim).name
+
+    @staticmethod
+    def _fronted(base: Target, staged: Staged) -> Target:
+        """Return a target that is reached through a script in front of the engine's shim."""
+        words = (*PYTHON, str(staged.path), SHIM)
+        return replace(base, call=replace(base.call, pod=replace(base.call.pod, front=words)))
 
     @property
     def _source(self) -> Path:
@@ -209,7 +234,8 @@ class _Shop:
 
     def _changed(self, mutant: Mutant) -> Path:
         """Return a copy of the program and its siblings with the fault."""
-        source, folder = self._source, self.folder / mutant.id
+        source = FIXTURES / self._carrier.shim if self._shim(mutant) else self._source
+        folder = self.folder / mutant.id
         folder.mkdir(parents=True)
         for name in (source.name, *self._siblings):
             text = (source.parent / name).read_text()

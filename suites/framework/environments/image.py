@@ -174,6 +174,7 @@ def _members(root: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     for name in OPEN_FOLDERS:
         yield _folder(name, mode=0o1777), b""
     yield _folder("home/seatrial", owner=UID), b""
+    yield _link("var/run", "/run"), b""
     for name in MERGED:
         if (root / name).is_symlink():
             yield _link(name, str((root / name).readlink())), b""

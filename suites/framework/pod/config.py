@@ -13,6 +13,9 @@ from pathlib import Path
 RUNC_SHIM = "io.containerd.runc.v2"
 """Runtime type of the shim through which any OCI runtime is a handler, by its path."""
 
+NETWORKS = "cni/conf"
+"""Folder below the root in which the networks of pods are described."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
@@ -34,8 +37,12 @@ class Layout:
     state: Path = Path("/run/containerd")
     socket: Path
     snapshotter: str = "overlayfs"
+    cgroups: bool = True
+    """Whether the engine may have any; an ordinary user's may not."""
     pause: str
     """Name of the image of which sandboxes are made."""
+    plugins: str = ""
+    """Folder of the plugins that give pods a network; empty where there are none."""
     handlers: tuple[Handler, ...] = field(default=())
 
 
@@ -55,13 +62,14 @@ def written(layout: Layout) -> str:
                 "sandbox_image": layout.pause,
                 "restrict_oom_score_adj": True,
                 "disable_tcp_service": True,
+                "disable_cgroup": not layout.cgroups,
                 "stream_server_address": "127.0.0.1",
                 "stream_server_port": "0",
                 "max_container_log_line_size": 16384,
             }
         ),
         f"[{cri}.cni]",
-        *_values({"bin_dir": layout.root / "cni/bin", "conf_dir": layout.root / "cni/conf"}),
+        *_values({"bin_dir": layout.plugins or layout.root / "cni/bin", "conf_dir": layout.root / NETWORKS}),
         f"[{cri}.containerd]",
         *_values({"snapshotter": layout.snapshotter, "disable_snapshot_annotations": True}),
         *_values({"default_runtime_name": layout.handlers[0].name} if layout.handlers else {}),

@@ -6,7 +6,7 @@ do is no part of this.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -75,6 +75,8 @@ class Request:
     name: str
     programs: tuple[Program, ...]
     hostname: str = ""
+    isolated: bool = False
+    """Whether it has a network of its own; otherwise it has what costs the driver least."""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -103,11 +105,45 @@ class Output:
     refusal: str = ""
 
 
+class Session(Protocol):
+    """A command in a container with its streams connected; nothing moves but in `until` and `ended`.
+
+    A program that closes its stdout or stderr may lose what it has not read yet (containerd issue 13934).
+    """
+
+    def send(self, data: bytes) -> None:
+        """Give it input."""
+        ...
+
+    def finish(self) -> None:
+        """End its input behind what was sent."""
+        ...
+
+    def resize(self, *, columns: int, rows: int) -> None:
+        """Give its terminal a size."""
+        ...
+
+    def until(self, satisfied: Callable[[bytes], bool], *, seconds: float) -> bool:
+        """Return whether all that it has written to stdout comes to satisfy, in time and before its end."""
+        ...
+
+    def ended(self, *, seconds: float) -> Output | None:
+        """Return what came of it once it has ended; None where that takes longer."""
+        ...
+
+    def close(self) -> None:
+        """Leave; what still runs is not ended by that. Safe to repeat."""
+        ...
+
+
 class Driver(Protocol):
     """One way to have pods; everything it made is gone after `close`."""
 
     def run(self, request: Request) -> str:
-        """Have a pod run and return its id, a container that could not be started included (`Status.refusal`)."""
+        """Have a pod run and return its id, a container that could not be started included (`Status.refusal`).
+
+        Lacking where pods cannot have the network that is asked for.
+        """
         ...
 
     def status(self, pod: str, name: str) -> Status:
@@ -124,6 +160,12 @@ class Driver(Protocol):
 
     def execute(self, pod: str, name: str, words: Sequence[str], *, seconds: int) -> Output:
         """Run a command in a container."""
+        ...
+
+    def attend(
+        self, pod: str, name: str, words: Sequence[str], *, seconds: float, stdin: bool = False, tty: bool = False
+    ) -> Session:
+        """Begin a command in a container with its streams connected, in so many seconds; Refused where it cannot be."""
         ...
 
     def stop(self, pod: str, name: str, *, grace: int) -> None:

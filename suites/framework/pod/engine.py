@@ -1,16 +1,14 @@
 """The engine of kind pod: a containerd of the worker's own, from its start to its end (layer 1).
 
-It is a child of the worker, in a mount namespace of its own with a /run of its own: shims become the worker's
+It is a child of the worker, in namespaces of its own (`enclosure`) with a /run of its own: shims become the worker's
 children, nothing is written to the machine's /run, and with the worker's namespaces all of it is gone.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -21,10 +19,11 @@ from typing import Any
 from suites.framework import process
 from suites.framework.errors import InfrastructureError
 from suites.framework.model import EnginePlace, Target
-from suites.framework.pod import config, image
+from suites.framework.pod import config, image, network
 from suites.framework.pod.config import Handler, Layout
 from suites.framework.pod.cri import Client, Refused
 from suites.framework.pod.driver import Image as Kind
+from suites.framework.pod.enclosure import Enclosure
 from suites.framework.process import Child, exited
 from suites.framework.waiting import Deadline, Waiter, ticks
 
@@ -32,12 +31,11 @@ START_S = 30.0
 """A containerd that does not answer by then will not; a cold start takes 0.4 s on a quiet machine."""
 END_S = 5.0
 IMPORT_S = 60.0
-NAMESPACE_FD = 9
+SHIMS = "shims"
+"""Below the engine's own folder; on its PATH."""
+_REMEDY = "correct what it says, or give another one first on PATH"
 LINES = 8
 """Of its log, the last ones are shown."""
-_FRONT = 'mount -t tmpfs -o mode=755,nosuid,nodev seatrial /run && exec "$@"'
-UNSHARE = ("/usr/bin/unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _FRONT, "engine")
-"""Words in front of it, which become it."""
 PAUSE = ("/bin/busybox", "sleep", "2000000000")
 """What a sandbox runs; the engine ends it by KILL."""
 
@@ -52,6 +50,8 @@ class Site:
     rootfs: Path
     """The tree of which images are made."""
     environment: Mapping[str, str]
+    rootless: bool = False
+    """Whether the worker is an ordinary user's."""
     snapshotter: str = "overlayfs"
 
 
@@ -60,18 +60,20 @@ class Engine:
 
     def __init__(self, site: Site, targets: Sequence[Target], *, python: str) -> None:
         """Start it with a handler for each target, wait until it answers; InfrastructureError with its last lines."""
-        self._site, self._waiter = site, Waiter()
+        self._site, self._python, self._waiter = site, python, Waiter()
         self._child: Child | None = None
         self.client: Client | None = None
         self.folder, self.log = site.folder, site.folder / "log"
         self.socket = site.folder / "s"
         self.root = site.folder / "root"
+        self.enclosure = Enclosure(rootless=site.rootless, python=python)
         refuse_used(self.socket)
         site.folder.mkdir(mode=0o711, exist_ok=True)
         self.handlers = {target.name: handler(target, folder=site.folder, python=python) for target in targets}
         self.version = ""
-        self._namespace = -1
-        """Its mount namespace, held so that the next one finds what this one left there."""
+        self._namespaces: dict[int, int] = {}
+        """Those of its enclosure, held so that the next one finds what this one left there."""
+        self._door: network.Door | None = None
         self.spoilt = False
         """Whether a test has left something in it that it could not remove: such an engine serves nobody else."""
         try:
@@ -89,13 +91,19 @@ class Engine:
             root=self.root,
             socket=self.socket,
             snapshotter=site.snapshotter,
+            cgroups=not site.rootless,
             pause=image.PAUSE,
+            plugins=self._site.place.plugins,
             handlers=tuple(self.handlers.values()),
         )
         (site.folder / "config.toml").write_text(config.written(layout))
-        self._spawn(UNSHARE)
+        conf = self.root / config.NETWORKS
+        conf.mkdir(parents=True)
+        (conf / network.FILE).write_text(network.configuration(self.root / "cni/state"))
+        self._spawn(self.enclosure.words)
         self._await()
-        self._namespace = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._namespaces = self.enclosure.held(self.pid)
+        self._door = network.Door(front=self.enclosure.entering, python=self._python, fds=self._namespaces)
 
     def crash(self) -> None:
         """Kill it as it stands and start another in its place; what it kept, and its shims, are still there."""
@@ -104,16 +112,18 @@ class Engine:
         self.spoilt = True  # the next case does not begin with the traces of this
         self.client.close()
         self._child.kill()
-        self._spawn(("/usr/bin/nsenter", f"--mount=/proc/self/fd/{NAMESPACE_FD}", "--"))
+        self._spawn(self.enclosure.entering)
         self._await()
 
     def _spawn(self, front: Sequence[str]) -> None:
-        words = [*front, self._site.place.containerd, "--config", str(self.folder / "config.toml")]
+        # the front finds newuidmap as the worker does, not as the engine finds its shims
+        inner, outer = self._environment, self._site.environment.get("PATH", os.defpath)
+        words = [*front, "/usr/bin/env", f"PATH={inner['PATH']}"]
+        words += [self._site.place.containerd, "--config", str(self.folder / "config.toml")]
         fds = {0: os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)}
         fds[1] = fds[2] = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            inherited = fds | ({NAMESPACE_FD: self._namespace} if self._namespace >= 0 else {})
-            self._child = process.spawn(words, environment=self._environment, fds=inherited)
+            self._child = process.spawn(words, environment={**inner, "PATH": outer}, fds=fds | self._namespaces)
         except OSError as error:
             raise InfrastructureError(f"{words[0]} cannot be started", why=os.strerror(error.errno or 0)) from None
         finally:
@@ -122,9 +132,9 @@ class Engine:
 
     @property
     def _environment(self) -> dict[str, str]:
-        """Return its environment: its own folder first on PATH, where it finds its shims."""
+        """Return its environment: first on PATH the shims that have something in front, then its own folder."""
         given = {**self._site.environment, **self._site.place.environment}
-        path = f"{Path(self._site.place.containerd).parent}:{given.get('PATH', os.defpath)}"
+        path = f"{self.folder / SHIMS}:{Path(self._site.place.containerd).parent}:{given.get('PATH', os.defpath)}"
         return {**given, "PATH": path, "TMPDIR": str(self._site.folder)}
 
     def _await(self) -> None:
@@ -134,6 +144,9 @@ class Engine:
             self._refuse_ended()
             if accepts(self.socket):
                 break
+        else:
+            why = f"nobody listens at its socket after {START_S:g} s; {self.said()}"
+            raise InfrastructureError(f"{self._site.place.containerd} does not answer", why=why, remedy=_REMEDY)
         self.client = Client(self.socket, stubs=Path(self._site.place.stubs))
         said = "it does not answer"
         for _ in ticks(deadline, every=0.02):
@@ -155,7 +168,7 @@ class Engine:
             raise InfrastructureError(
                 f"{self._site.place.containerd} did not stay: {status}",
                 why=self.said(),
-                remedy="correct what it says, or give another one first on PATH",
+                remedy=_REMEDY,
             )
 
     def _import(self) -> None:
@@ -163,13 +176,19 @@ class Engine:
         assert self.client is not None
         archive = self.folder / "images.tar"
         images = made(self._site.rootfs)
-        image.write(archive, *images)
+        try:
+            image.write(archive, *images)
+        except OSError as error:
+            why = f"{archive}: {error.strerror}"
+            raise InfrastructureError(
+                "the images are not written", why=why, remedy="see to that, or give another TMPDIR"
+            ) from None
         words = [self._site.place.ctr, "--address", str(self.socket), "--namespace", "k8s.io"]
         words += ["images", "import", "--snapshotter", self._site.snapshotter, str(archive)]
         status, output = process.output_of(words, environment=self._environment, seconds=IMPORT_S)
         archive.unlink()
         if status != exited(0):
-            raise InfrastructureError("the images are not imported", why=f"{output or status}; {self.said()}")
+            raise InfrastructureError("the images are not imported", why=output.strip() or f"{status}; {self.said()}")
         for each in images:
             self._await_image(each.name)
 
@@ -192,6 +211,19 @@ class Engine:
         """Return whether it runs."""
         return self._child is not None and self._child.wait(Deadline(0), self._waiter) is None
 
+    def connect(self, host: str, port: int, seconds: float) -> socket.socket:
+        """Connect to a port of its own network; OSError where that is refused."""
+        assert self._door is not None
+        return self._door.connect(host, port, seconds)
+
+    @property
+    def networks(self) -> str:
+        """Return why pods cannot have a network of their own; empty where they can."""
+        if not self._site.place.plugins:
+            return "the engine was given no plugins"
+        hidden = Path(f"/proc/{self.pid}/root{network.STATE}")
+        return "" if hidden.is_dir() else f"{network.STATE} cannot be hidden from the machine"
+
     def said(self) -> str:
         """Return the last lines of its log, without their times."""
         return last_lines(self.log)
@@ -204,12 +236,12 @@ class Engine:
             self._child.send(signal.SIGTERM)
             self._child.wait(Deadline(END_S), self._waiter)
             self._child.kill()
+        if self._door is not None:
+            self._door.close()
         self._waiter.finish()
-        if self._namespace >= 0:
-            os.close(self._namespace)
-            self._namespace = -1
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.folder)
+        while self._namespaces:
+            os.close(self._namespaces.popitem()[1])
+        self.enclosure.remove(self.folder, environment=self._site.environment)
 
 
 def handler(target: Target, *, folder: Path, python: str) -> Handler:
@@ -218,13 +250,32 @@ def handler(target: Target, *, folder: Path, python: str) -> Handler:
     if target.call.pod.runtime_type:
         return Handler(name=name, runtime_type=target.call.pod.runtime_type, annotations=target.call.pod.annotations)
     words = [python if word == "{python}" else word for word in (*target.wrap, *target.argv)]
-    if len(words) == 1 and not target.environment:
-        return Handler(name=name, binary=words[0])
-    script = folder / f"{name}.sh"
     given = [f"{key}={value}" for key, value in target.environment.items()]
-    script.write_text(f'#!/bin/sh\nexec {shlex.join(["/usr/bin/env", *given, *words])} "$@"\n')
-    script.chmod(0o755)
-    return Handler(name=name, binary=str(script))
+    if len(words) == 1 and not given:
+        binary = words[0]
+    else:
+        binary = _script(folder / f"{name}.sh", ["/usr/bin/env", *given, *words])
+    front = [python if word == "{python}" else word for word in target.call.pod.front]
+    return _fronted(name, front, binary, folder) if front else Handler(name=name, binary=binary)
+
+
+def _fronted(name: str, front: Sequence[str], binary: str, folder: Path) -> Handler:
+    """Return a handler whose shim has words in front of it: a type of its own, whose options an engine does not know.
+
+    So the shim, which takes the first runc on PATH where it is told of none, is given one that is the binary.
+    """
+    _script(folder / name / "runc", [binary])
+    script = f'PATH={shlex.quote(str(folder / name))}:$PATH exec {shlex.join(front)} "$@"'
+    _script(folder / SHIMS / f"containerd-shim-{name}-behind-v2", ["/bin/sh", "-c", script, name])
+    return Handler(name=name, runtime_type=f"io.containerd.{name}-behind.v2")
+
+
+def _script(path: Path, words: Sequence[str]) -> str:
+    """Write a script that becomes these words with its own behind them, and return its path."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
 
 
 def made(tree: Path) -> tuple[image.Image, ...]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from suites.framework import cgroups, proc
+from suites.framework.facts import Fact, Missing
 from suites.framework.leaks import Leak, Owner
 from suites.framework.model import Evidence
+from suites.framework.observation import Lacking
 from suites.framework.oci import cgroup
-from suites.framework.pod import image, inventory
+from suites.framework.pod import image, inventory, network, streaming
 from suites.framework.pod.cri import Refused
-from suites.framework.pod.driver import Output, Program, Request, State, Status
+from suites.framework.pod.driver import Output, Program, Request, Session, State, Status
 from suites.framework.pod.engine import Engine
 
 POD, OWN, NODE = 0, 1, 2
@@ -57,7 +60,9 @@ class EngineDriver:
     # -- pods
 
     def run(self, request: Request) -> str:
-        """Have a pod run. See `Driver.run`; Refused where there is no sandbox for it."""
+        """Have a pod run. See `Driver.run`; Refused where there is no sandbox for it, Lacking without a network."""
+        if request.isolated and (why := self.engine.networks):
+            raise Lacking(Missing(fact=Fact.POD_NETWORK, reason=why, remedy=f"sudo mkdir -p {network.STATE}"))
         configuration = self._sandbox(request)
         self._logs(request.name).mkdir(parents=True, exist_ok=True)
         # One that is not told of in time may be there all the same: `close` asks the engine for what it has.
@@ -74,7 +79,7 @@ class EngineDriver:
             made.containers[program.name] = self.call(
                 "CreateContainer",
                 pod_sandbox_id=made.sandbox,
-                config=self._container(program, attempt),
+                config=self._container(program, attempt, made.configuration),
                 sandbox_config=made.configuration,
             ).container_id
             self.call("StartContainer", container_id=made.containers[program.name])
@@ -92,13 +97,14 @@ class EngineDriver:
             "annotations": dict(request.annotations),
             "linux": {
                 "cgroup_parent": self._cgroup,
-                "security_context": {"namespace_options": dict(NAMESPACES)},
+                "security_context": {"namespace_options": NAMESPACES | {"network": POD if request.isolated else NODE}},
             },
         }
 
     @staticmethod
-    def _container(program: Program, attempt: int) -> dict[str, Any]:
-        security: dict[str, Any] = {"namespace_options": dict(NAMESPACES), "readonly_rootfs": program.read_only}
+    def _container(program: Program, attempt: int, sandbox: Mapping[str, Any]) -> dict[str, Any]:
+        namespaces = dict(sandbox["linux"]["security_context"]["namespace_options"])
+        security: dict[str, Any] = {"namespace_options": namespaces, "readonly_rootfs": program.read_only}
         if program.user is not None:
             security["run_as_user"] = {"value": program.user}
         if program.group is not None:
@@ -161,6 +167,15 @@ class EngineDriver:
         except Refused as refusal:
             return Output(code=None, refusal=refusal.words)
         return Output(code=said.exit_code, stdout=said.stdout, stderr=said.stderr)
+
+    def attend(
+        self, pod: str, name: str, words: Sequence[str], *, seconds: float, stdin: bool = False, tty: bool = False
+    ) -> Session:
+        """Begin a command in a container with its streams connected. See `Driver.attend`."""
+        container = self._pods[pod].containers[name]
+        asked = {"stdin": stdin, "stdout": True, "stderr": not tty, "tty": tty}
+        url = self.call("Exec", within=seconds, container_id=container, cmd=list(words), **asked).url
+        return streaming.begun(url, connect=self.engine.connect, seconds=seconds, stdin=stdin, tty=tty)
 
     def stop(self, pod: str, name: str, *, grace: int) -> None:
         """Ask a container to end, and have it killed when `grace` seconds are over."""
@@ -242,6 +257,11 @@ class EngineDriver:
         yield from made.containers.values()
 
 
-def place_of_pods() -> str:
-    """Return below which cgroup pods belong: this worker's own, or one of ours where it sees that as the top."""
+def place_of_pods(*, uid: int | None = None) -> str:
+    """Return below which cgroup pods belong: this worker's own, or one of ours where it sees that as the top.
+
+    An ordinary user's engine has none, and says nothing of them; `uid` is this process's.
+    """
+    if (os.geteuid() if uid is None else uid) != 0:
+        return ""
     return cgroup.parent() or f"/{cgroups.LIMITING}pods"

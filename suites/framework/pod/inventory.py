@@ -1,4 +1,4 @@
-"""What an engine and its machine have of pods: shims, bundles, mounts, cgroups, namespaces, states, records (layer 1).
+"""What an engine and its machine have of pods: shims, bundles, mounts, networks, states, records (layer 1).
 
 Taken before a test and after its pods are deleted: what is there then and was not before was left behind.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from suites.framework import mountinfo, proc
+from suites.framework.pod import network
 from suites.framework.pod.cri import Refused
 from suites.framework.pod.engine import Engine
 from suites.framework.waiting import Deadline, ticks
@@ -26,7 +27,9 @@ Item = tuple[str, str, str]
 
 def take(engine: Engine) -> frozenset[Item]:
     """Return what there is now."""
-    return frozenset((*_processes(engine), *_mounts(engine), *_folders(engine), *_records(engine)))
+    return frozenset(
+        (*_processes(engine), *_mounts(engine), *_folders(engine), *_interfaces(engine), *_records(engine))
+    )
 
 
 def left(engine: Engine, before: frozenset[Item]) -> list[tuple[str, str]]:
@@ -64,6 +67,11 @@ def _folders(engine: Engine) -> Iterator[Item]:
         place = Path(f"/proc/{engine.pid}/root", folder)
         for name in os.listdir(place) if place.is_dir() else ():
             yield FILES, f"{place.parent.name}/{place.name}/ID", name
+
+
+def _interfaces(engine: Engine) -> Iterator[Item]:
+    for name in network.interfaces(engine.pid) if engine.alive else ():
+        yield FILES, "network interface", name
 
 
 def _records(engine: Engine) -> Iterator[Item]:

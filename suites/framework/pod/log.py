@@ -6,10 +6,11 @@ where the program wrote a newline (Kubernetes, cri-api, docs on the log format: 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-_LINE = re.compile(rb"(?P<time>\S+) (?P<stream>stdout|stderr) (?P<tags>[^ ]+) (?P<content>.*)", re.DOTALL)
+_STREAMS = {b"stdout": "stdout", b"stderr": "stderr"}
+_TAGS = {b"P": False, b"F": True}
+"""Whether the program's line ends with a line of this tag."""
 CHUNK = 16384
 """Bytes of the longest chunk, as the engine is configured."""
 
@@ -31,13 +32,13 @@ def pieces(data: bytes) -> list[Piece]:
 
 
 def _piece(line: bytes) -> Piece:
-    found = _LINE.fullmatch(line)
-    if found is None:
+    words = line.split(b" ", 3)
+    if len(words) < 4 or not all(words[:3]) or words[1] not in _STREAMS:
         raise ValueError(f"a line of the log without time, stream and tag: {line[:80]!r}")
-    tag = found["tags"].split(b":")[0]
-    if tag not in (b"P", b"F"):
+    tag = words[2].partition(b":")[0]
+    if tag not in _TAGS:
         raise ValueError(f"a line of the log with tag {tag!r}")
-    return Piece(stream=found["stream"].decode(), whole=tag == b"F", content=found["content"])
+    return Piece(stream=_STREAMS[words[1]], whole=_TAGS[tag], content=words[3])
 
 
 def compared(expected: bytes, actual: bytes) -> str:

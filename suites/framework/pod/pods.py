@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from suites.framework.bench import Bench
 from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
 from suites.framework.pod import log
+from suites.framework.pod.conversation import Conversation
 from suites.framework.pod.cri import Refused
 from suites.framework.pod.driver import Output, Program, State, Status, Volume
 from suites.framework.pod.driver import Request as PodRequest
@@ -36,6 +37,8 @@ PATIENCE_S = 20.0
 """Least liveness deadline of one observation: many times what a whole pod takes on a quiet machine."""
 LOG_S = 5.0
 """What an engine gets to write down what a container wrote that has ended."""
+LOOKS = 20
+"""After so many looks for a line in a log it is asked whether its writer still runs: one that has ended is no wait."""
 SHELL = ("/bin/sh", "-c")
 MAIN = "main"
 """Name of the container of a pod that has one."""
@@ -80,6 +83,10 @@ class Pods:
         """Return the line that a program has written which runs."""
         return f"{RECORD} {self.bench.nonce} 42\n".encode()
 
+    def prove(self) -> None:
+        """Take note that the record was there."""
+        self.proven = True
+
     def volume(self, name: str, path: str, *, read_only: bool = False) -> Volume:
         """Return a folder of the node to be mounted at a path; it has a marker that holds the nonce."""
         source = self.folder / name
@@ -91,13 +98,20 @@ class Pods:
 
     # -- running it
 
-    def run(self, *programs: Program, hostname: str = "", annotations: Mapping[str, str] | None = None) -> Pod:
-        """Have a pod with these containers run; Unmet where there is no pod."""
+    def run(
+        self,
+        *programs: Program,
+        hostname: str = "",
+        isolated: bool = False,
+        annotations: Mapping[str, str] | None = None,
+    ) -> Pod:
+        """Have a pod with these containers run, in a network of its own if `isolated`; Unmet where there is no pod."""
         number = len(self._made)
         request = PodRequest(
             name=f"{self.bench.nonce[:8]}-{number}",
             programs=programs,
             hostname=hostname,
+            isolated=isolated,
             annotations=annotations or {},
         )
         pod = Pod(self, request)
@@ -205,7 +219,7 @@ class Pod:
         try:
             self._pods.driver.run(self._request)
         except Refused as refusal:
-            raise Unmet("a pod", f"{refusal.verb}: refused") from refusal
+            raise Unmet("a pod", f"{refusal.verb}: refused", words=refusal.words) from refusal
         return self
 
     def __getitem__(self, name: str) -> Container:
@@ -248,7 +262,7 @@ class Pod:
         try:
             self._pods.driver.delete(self.name)
         except Refused as refusal:
-            raise Unmet("the pod removed", f"{refusal.verb}: refused") from refusal
+            raise Unmet("the pod removed", f"{refusal.verb}: refused", words=refusal.words) from refusal
 
 
 class Container:
@@ -309,12 +323,19 @@ class Container:
 
     def says(self, line: str) -> None:
         """Wait until it has written a line to its stdout; Unmet where it does not."""
-        wanted = re.compile(rb"^" + re.escape(line.encode()) + rb"$", re.MULTILINE)
+        wanted, over = re.compile(rb"^" + re.escape(line.encode()) + rb"$", re.MULTILINE), False
         with self._pods.waited():
-            for _ in ticks(Deadline(self._pods.seconds), every=0.01):
+            for number, _ in enumerate(ticks(Deadline(self._pods.seconds), every=0.01), start=1):
                 if self._written("stdout").startswith(self._pods.record) and wanted.search(self.output()):
                     return
+                if over:
+                    raise Unmet(f"the program says {line}", self._fate())
+                over = number % LOOKS == 0 and self._over()
         raise Unmet(f"the program says {line}", self._fate(), reason=Reason.TIMEOUT)
+
+    def _over(self) -> bool:
+        """Return whether it has ended and its log is complete, so that nothing more will come."""
+        return self.status().state is State.EXITED and self._pods.driver.complete(self._pod.name, self.name)
 
     def _written(self, stream: str) -> bytes:
         return log.text(self.pieces(), stream)
@@ -351,6 +372,17 @@ class Container:
             raise Unmet("the script's record", "refused" if said.refusal else f"none; exit {said.code}")
         self._pods.proven = True
         return Output(code=said.code, stdout=said.stdout.removeprefix(record), stderr=said.stderr)
+
+    @contextmanager
+    def converse(self, script: str, *, stdin: bool = False, tty: bool = False) -> Iterator[Conversation]:
+        """Run a script in it that records first and with which one talks meanwhile; Unmet where that is refused."""
+        pods, words = self._pods, (*SHELL, self._pods.recording(script))
+        try:
+            session = pods.driver.attend(self._pod.name, self.name, words, seconds=pods.seconds, stdin=stdin, tty=tty)
+        except Refused as refusal:
+            raise Unmet("a command with its streams connected", f"{refusal.verb}: refused") from refusal
+        with closing(session):
+            yield Conversation(session, record=pods.record, seconds=pods.seconds, waited=pods.waited, proven=pods.prove)
 
     def shells(self, *scripts: str) -> list[Output]:
         """Run scripts as `shell` does, all at the same time; return what came of them in their order."""

@@ -74,6 +74,8 @@ def unfit(program: Path, said: str) -> str:
     if said == UNKNOWN:
         return f"{program} --version does not say one"
     numbers = tuple(int(word) for word in re.findall(r"\d+", said)[:2])
+    if not numbers:
+        return f"{program} --version says no number: {said}"
     if numbers < OLDEST:
         return f"{program} is {said}, older than {'.'.join(map(str, OLDEST))}"
     return ""

@@ -30,7 +30,7 @@ PROBE_PACKAGE = "hostname"
 _PROBE_REMEDY = "check the network, or install the targets yourself, or give their binaries with --target NAME=PATH"
 _STATUS = Path("/var/lib/dpkg/status")
 _URI = re.compile(r"^'[^']+' (?P<file>\S+\.deb) \d+", re.MULTILINE)
-_PROGRAMS = ("usr/bin", "usr/sbin", "bin", "sbin")
+_PROGRAMS = ("usr/bin", "usr/sbin", "bin", "sbin", "usr/lib/cni")
 _LIBRARIES = ("usr/lib/*-linux-*", "lib/*-linux-*", "usr/lib64", "lib64", "usr/lib", "lib")
 # The machine's own hooks (which clean its cache or wake its daemons) are not for our lists.
 _CONFIGURATION = """\

@@ -18,7 +18,7 @@ from suites.framework.report import against as earlier
 from suites.framework.report import grid, plots, words
 from suites.framework.report.failure import Failures, failures, name, where
 from suites.framework.report.privileges import privileges
-from suites.framework.results import packages, parity, reproduction
+from suites.framework.results import handlers, packages, parity, reproduction
 from suites.framework.results.gates import Colour
 from suites.framework.results.known import known
 from suites.framework.results.result import Result, Verdict
@@ -114,7 +114,7 @@ def render(
             loads=_loads(view),
             tested=packages.tests(view.results),
             durations=_durations(view),
-            pace=pace_lines(view),
+            pace=(*pace_lines(view), *handlers.lines(view)),
             slowest=_slowest(view),
             sheets=sheets,
             groups=grid.groups(view.results, explained.anchors),

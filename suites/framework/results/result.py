@@ -75,6 +75,7 @@ class Result:
     line: int = 0
     requires: tuple[str, ...] = ()
     standby: bool = False
+    tier: int = 1
     outcome: Outcome
     reason: str = ""
     message: str = ""

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from suites.framework.errors import ExitCode
 from suites.framework.model import Reason
-from suites.framework.results import parity, reproduction
+from suites.framework.results import handlers, parity, reproduction
 from suites.framework.results.escaping import indented, one_line, tail, visible
 from suites.framework.results.result import Result, Verdict
 from suites.framework.results.verdict import Summary
@@ -138,7 +138,7 @@ def render(
         *_environments(summary),
     ):
         page.print(text)
-    for said in (*parity.lines(view.artefacts), *pace_lines(view), leaks_line(view)):
+    for said in (*parity.lines(view.artefacts), *pace_lines(view), *handlers.lines(view), leaks_line(view)):
         page.print(said)
     if gone := logs_line(view):
         page.print(gone)

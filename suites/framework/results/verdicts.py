@@ -107,6 +107,7 @@ def _announced(
         line=planned.line,
         requires=planned.requires,
         standby=planned.standby,
+        tier=planned.tier,
         t=t,
         measured=tuple(attempt.notes.get(planned.node, ())),
     )

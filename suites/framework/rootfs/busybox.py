@@ -48,7 +48,7 @@ def find(packages: Provider, *, environ: Mapping[str, str] = os.environ) -> Busy
     reasons = []
     for folder in dict.fromkeys(filter(None, environ.get("PATH", os.defpath).split(os.pathsep))):
         path = Path(folder, "busybox")
-        if not path.is_file():
+        if not (os.access(path, os.R_OK) and path.is_file()):  # a PATH may name folders that are closed to this user
             continue
         if not (reason := not_static(path)):
             return Busybox(path=path, sha256=sha256_of(path), origin=str(path))
