@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_a_fault_of_the_shim_is_in_front_of_that(tmp_path: Path) -> None:
     """A runtime whose shim has the fault is itself as it was; the unchanged script is a reference too."""
     runc = target("runc", kind=Kind.POD, argv=("/opt/runc",))
     row = '"Wait": late(9)'
-    fields = {"bug": "b", "base": "runc", "kind": "pod"}
+    fields: dict[str, Any] = {"bug": "b", "base": "runc", "kind": "pod"}
     late = Mutant(id="late", find='"Wait": passed', replace=row, file="shim.py", killed_by=("A9",), **fields)
     other = Mutant(id="other", find='"kill": execute', replace='"kill": pretend(0)', killed_by=("E2",), **fields)
     options = parse(["mutants", "--cache", str(tmp_path / "cache")], checkout=CHECKOUT)

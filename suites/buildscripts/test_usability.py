@@ -182,10 +182,7 @@ def test_name_that_leads_out_of_the_scripts_is_refused(wrapper: Wrapper) -> None
     suffix = wrapper.place.script("x").name.partition("x")[2]
     name = name.removesuffix(suffix)
     wrapper.write(Step(name="a", needs=(name,)))
-    if wrapper.stepwise:
-        ended = wrapper.called(*_run_words(wrapper, name))
-    else:
-        ended = wrapper.build()
+    ended = wrapper.called(*_run_words(wrapper, name)) if wrapper.stepwise else wrapper.build()
     code = "refused" if ended.status in (exited(wrapper.call.usage), exited(wrapper.call.plan_error)) else "not refused"
     assert ("refused", []) == (code, wrapper.ran())
     wrapper.write(Step(name="a"))

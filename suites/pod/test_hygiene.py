@@ -10,7 +10,7 @@ from suites.framework.pod.pods import Pods
 
 
 @case("G1")
-@pytest.mark.parametrize("count", [3, pytest.param(10, marks=[tier(3), weight(4)])])
+@pytest.mark.parametrize("count", [3, pytest.param(10, marks=[tier(3), weight(20)])])
 def test_pods_started_at_once_all_succeed(pods: Pods, count: int) -> None:
     """Pods that are begun at the same time all run to their end (concurrent RunPodSandbox).
 
@@ -27,7 +27,7 @@ def test_pods_started_at_once_all_succeed(pods: Pods, count: int) -> None:
 
 
 @tier(2)
-@weight(4)
+@weight(40)
 @case("G2")
 def test_nothing_is_left_of_many_short_lives(pods: Pods) -> None:
     """Of 20 pods that are begun and deleted at once, half of them killed, nothing is left on the node (14 of the plan).

@@ -14,9 +14,11 @@ from suites.framework import cgroups, mountinfo, proc
 from suites.framework.facts import Fact
 from suites.framework.marks import case, requires, tier, weight, within
 from suites.framework.observation import NotOffered, Unmet
+from suites.framework.oci import cgroup
 from suites.framework.pod import inventory, strain
 from suites.framework.pod.calibration import LAST
 from suites.framework.pod.cri import Refused
+from suites.framework.pod.engine_driver import place_of_pods
 from suites.framework.pod.pods import LONG_S, Pod, Pods
 from suites.framework.waiting import Deadline, ticks
 
@@ -36,7 +38,7 @@ PLACES = {
 
 
 @tier(4)
-@weight(4)
+@weight(60)
 @case("G8")
 @pytest.mark.parametrize("quarter", ["first", "second", "third", "fourth"])
 def test_two_hundred_pods_do_not_grow(pods: Pods, quarter: str) -> None:
@@ -89,7 +91,7 @@ def _held(pods: Pods) -> dict[str, int]:
     return {
         "descriptors": len(proc.descriptors(pid)),
         "mounts": len(mountinfo.points(Path(f"/proc/{pid}/mountinfo").read_bytes())),
-        "cgroups": sum(len(cgroups.below(folder)) for folder in set(cgroups.memberships().values())),
+        "cgroups": sum(len(cgroups.below(folder)) for folder in cgroup.folders(place_of_pods())),
         "processes": len(proc.descendants(pid)),
     }
 
@@ -106,7 +108,7 @@ def _slope(values: list[float]) -> float:
 
 
 @tier(3)
-@weight(4)
+@weight(8)
 @case("G9")
 @within(privilege=Privilege.ROOT)
 @pytest.mark.parametrize("where", PLACES)
