@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from suites.catalog import Kind, Mode
-from suites.framework.calls import BuildscriptsCall, Call, InitCall, OciCall, PodCall
+from suites.framework.calls import PODS, BuildCall, BuildscriptsCall, Call, InitCall, OciCall, PodCall
 from suites.framework.model import Control, Profile
 from suites.framework.offers import offered, unoffered
 from suites.framework.planning import Node, Pairing
@@ -47,6 +47,15 @@ def test_each_kind_is_asked_in_its_own_words(kind: Kind, word: str) -> None:
     assert {word} == {"help", "pause", "resume", "annotations"} & offered(pairing)
     assert "" == unoffered(node(kind, word))
     assert "nothing-like-it" == unoffered(node(kind, word, "nothing-like-it"))
+
+
+def test_a_pod_runtime_has_what_its_profile_does_not_deny() -> None:
+    """What it lacks by design is not offered; what only some have is offered where the profile names it."""
+    mine = PodCall(lacks=("volumes",), group="mine/group", filters=("/etc/shadow",), same_build=("other",))
+    pairing = Pairing(target=target(kind=Kind.POD, call=Call(pod=mine)), mode=Mode.CRI)
+    assert set(PODS) - {"volumes"} | {"groups", "filters", "same-build"} == offered(pairing)
+    tests = Profile(name="t", build=BuildCall(tests=("make", "check")))
+    assert "own-tests" in offered(Pairing(target=target(kind=Kind.POD, profile=tests), mode=Mode.CRI))
 
 
 def test_a_null_target_is_given_every_case() -> None:

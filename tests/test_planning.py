@@ -10,9 +10,10 @@ import pytest
 
 from suites.catalog import MODES, Kind, Mode, Place, Privilege
 from suites.framework import marks, planning
+from suites.framework.calls import BuildCall, Call, PodCall
 from suites.framework.facts import Fact, Finding
 from suites.framework.marks import case, controls, modes, offered, requires, tier, weight, within
-from suites.framework.model import Role, Selection
+from suites.framework.model import OwnSuite, OwnTests, Profile, Role, Selection
 from suites.framework.planning import Node, Pairing
 from tests.contexts import context, environment, target
 
@@ -269,6 +270,33 @@ def test_the_docker_mode_needs_its_command() -> None:
 def test_a_kind_needs_facts(kind: Kind, here: str, implied: set[Fact]) -> None:
     """In the same mode a runtime needs what containers are made of, a build wrapper its scripts' shell."""
     assert implied | {Fact.PROC_CHILDREN} == set(planned(mode=Mode.CLI, here=here, kind=kind).requires)
+
+
+def test_a_shim_may_need_more_of_the_environment() -> None:
+    """What a word asks with this target is required where a case has the word, and nowhere else."""
+    call = Call(pod=PodCall(needs=("volumes=first-mounts",)))
+    pairing = Pairing(target=target(kind=Kind.POD, call=call), mode=Mode.CRI)
+    for words, more in ((("volumes",), {Fact.FIRST_MOUNTS}), (("capabilities",), set()), ((), set())):
+        item: Any = FakeItem(offered(*words), pairing=pairing, name=pairing.id, fixtures=())
+        found = set(planning.node(item, HERE).requires)
+        assert more == found - {Fact.PROC_CHILDREN, Fact.ROOTFS, Fact.CONTAINERD, Fact.ENGINE}
+
+
+@pytest.mark.parametrize(
+    ("own", "trouble"),
+    [
+        (None, "it was not built from its checkout"),
+        (OwnTests(trouble="error: no crates"), "error: no crates"),
+        (OwnTests(suites=(OwnSuite(name="io", passed=1, failed=1, skipped=0),)), ""),
+    ],
+)
+def test_own_tests_are_there_where_they_were_run(own: OwnTests | None, trouble: str) -> None:
+    """Whether they passed is for the case to say; a target whose profile names none has nothing to be found out."""
+    profile = Profile(name="mine", build=BuildCall(tests=("cargo", "test")))
+    (found,) = planning.of_target(Pairing(target=target(profile=profile, own_tests=own), mode=Mode.CRI))
+    assert (Fact.OWN_TESTS, not trouble, trouble) == (found.fact, found.present, found.detail)
+    assert () == planning.of_target(Pairing(target=target(own_tests=own), mode=Mode.CRI))
+    assert () == planning.of_target(None)
 
 
 def test_a_test_without_target_keeps_its_own_parameter() -> None:

@@ -19,7 +19,7 @@ from suites.framework.calls import Call, PodCall
 from suites.framework.errors import InfrastructureError
 from suites.framework.model import EnginePlace
 from suites.framework.plugin import Worker
-from suites.framework.pod import config, engine
+from suites.framework.pod import config, engine, shim
 from suites.framework.pod.cri import Client
 from suites.framework.pod.enclosure import Enclosure
 from suites.framework.pod.engine import Engine, Site
@@ -66,7 +66,7 @@ def test_what_stands_in_front_of_the_shim_finds_the_runtime(tmp_path: Path) -> N
         target(kind=Kind.POD, name="t", argv=(str(runtime),), call=front), folder=tmp_path, python=sys.executable
     )
     assert ("io.containerd.t-behind.v2", "") == (found.runtime_type, found.binary)
-    script = tmp_path / engine.SHIMS / "containerd-shim-t-behind-v2"
+    script = tmp_path / shim.FOLDER / "containerd-shim-t-behind-v2"
     said = subprocess.run([script, "-id", "a b"], capture_output=True, text=True, check=True).stdout
     assert f"['-c', '-id', 'a b'] {tmp_path}/t/runc\n" == said
     assert (

@@ -132,6 +132,7 @@ PRESENT: dict[Fact, Callable[[], None]] = {
     Fact.TIME_NAMESPACE: nothing,
     Fact.SETUID: nothing,
     Fact.ENTER_NAMESPACE: nothing,
+    Fact.FIRST_MOUNTS: nothing,
     Fact.BASH: nothing,
     Fact.TOOLCHAIN: nothing,
 }
@@ -169,14 +170,15 @@ TAKEN: dict[str, tuple[Fact, Taken]] = {
     "no clocks to set": (Fact.TIME_NAMESPACE, Taken(take=forbid_user_namespaces, user=True, says="No space left")),
     "no setuid": (Fact.SETUID, Taken(before=WITHOUT_SETUID, says="PermissionError")),
     "nothing to enter": (Fact.ENTER_NAMESPACE, Taken(before=WITHOUT_ADMIN, says="unshare: Operation not permitted")),
+    "no first mounts": (Fact.FIRST_MOUNTS, Taken(before=WITHOUT_ADMIN, says="Operation not permitted")),
     "no nsenter": (Fact.ENTER_NAMESPACE, Taken(take=take_nsenter, says="nsenter: Permission denied")),
     "no bash": (Fact.BASH, Taken(take=take_bash, says="bash: Permission denied")),
     "no make": (Fact.TOOLCHAIN, Taken(take=take_make, says="make: ")),
 }
 """Each way in which a fact is taken away."""
 OF_DOCKER = {Fact.DOCKER_COMMAND, Fact.DOCKER_EXEC}
-OF_PODS = {Fact.ENGINE}
-ELSEWHERE = {Fact.CHILD_SUBREAPER, *OF_DOCKER, *OF_PODS}
+OF_PODS = {Fact.ENGINE, Fact.FIRST_MOUNTS}
+ELSEWHERE = {Fact.CHILD_SUBREAPER, *OF_DOCKER, Fact.ENGINE}
 """Facts that are taken away in tests of their own."""
 
 
@@ -338,7 +340,7 @@ def test_containers_do_not_probe_the_docker_command() -> None:
 
 def test_the_engine_is_probed_where_pods_are_planned() -> None:
     """Nobody waits for a containerd who tries an init."""
-    assert {Fact.ENGINE} == set(probes.applicable(Place.NATIVE, pods=True)) - set(probes.applicable(Place.NATIVE))
+    assert OF_PODS == set(probes.applicable(Place.NATIVE, pods=True)) - set(probes.applicable(Place.NATIVE))
 
 
 @pytest.mark.parametrize(

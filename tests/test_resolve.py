@@ -336,3 +336,36 @@ def test_the_python_control_runs_its_command() -> None:
     path = Path(__file__).parent.parent / "fixtures/inits/control_python.py"
     words = [sys.executable, "-I", "-S", str(path), "sh", "-c", "exit 7"]
     assert subprocess.run(words, check=False).returncode == 7
+
+
+SHIM = """
+kinds = ["pod"]
+binary = "shim"
+siblings = ["runtime"]
+version = ["--version"]
+call.pod.same-build = ["runtime"]
+"""
+
+
+def pair(folder: Path, shim: str, runtime: str) -> Path:
+    script(folder / "runtime", f"echo 'runtime {runtime}'")
+    return script(folder / "shim", f"echo 'shim {shim}'")
+
+
+def test_programs_of_one_build_are_a_target(world: World) -> None:
+    """Each says its own name, then the same; what cannot be asked says nothing against it."""
+    (world.folder / "fixtures/targets/reaper.toml").write_text(SHIM)
+    pair(world.folder / "one", "1.2 (abc 2026-01-01)", "1.2 (abc 2026-01-01)")
+    assert "1.2" == one(world.resolve("reaper=one/shim")[0], "reaper").version
+
+
+def test_programs_of_two_builds_are_told_before_the_first_case(world: World) -> None:
+    """Given, they are a mistake of the user's; found, the target cannot be had. The number alone proves nothing."""
+    (world.folder / "fixtures/targets/reaper.toml").write_text(SHIM)
+    pair(world.folder / "two", "1.2 (abc 2026-01-01)", "1.2 (def 2026-01-01)")
+    why = r"different builds: shim is 1\.2 \(abc 2026-01-01\); runtime is 1\.2 \(def 2026-01-01\)"
+    with pytest.raises(UsageError, match=why):
+        world.resolve("reaper=two/shim")
+    pair(world.folder / "bin", "1.2 (abc 2026-01-01)", "1.3 (abc 2026-01-01)")
+    (found,) = (each for each in world.resolve("reaper")[1] if each.name == "reaper")
+    assert "different builds" in found.missing.reason

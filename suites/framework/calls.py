@@ -184,11 +184,38 @@ class PodCall:
     """How a pod-level runtime is made known to an engine, and what it offers."""
 
     runtime_type: str = ""
-    """Type of its own shim (``io.containerd.reaper.v2``); empty for an OCI runtime, which is reached through runc's."""
+    """Type under which an engine knows its own shim (``io.containerd.reaper.v2``). Without one the name of its program
+    says it: ``containerd-shim-NAME-VERSION`` is ``io.containerd.NAME.VERSION``. A program of any other name is an OCI
+    runtime, which is reached through runc's shim."""
     annotations: tuple[str, ...] = ()
     """Patterns of the pod's annotations that its shim is handed."""
     front: tuple[str, ...] = ()
     """Words in front of those of the engine's own shim, by which an OCI runtime is reached; empty for none."""
+    environment: tuple[str, ...] = ()
+    """Variables of its shim, ``NAME=VALUE``; ``{folder}`` stands for where the program and its siblings are."""
+    same_build: tuple[str, ...] = ()
+    """Siblings that must print the same version as the program itself, or it is not tried at all."""
+    state: str = ""
+    """Where it keeps what it knows of a container, ``{id}`` its id; looked through for what is left."""
+    group: str = ""
+    """The annotation by which pods of one namespace share a file system or do not; empty = they never do."""
+    anchor: str = ""
+    """Name of the process, one for each such group, that lives on by design (proc_pid_comm(5))."""
+    anchors: str = ""
+    """Folder in which each such group has one mount that stays."""
+    filters: tuple[str, ...] = ()
+    """Files and folders of the node that it hides from programs."""
+    stubborn: bool = False
+    """Whether its sandboxes do not end when an engine stops them, a known defect: their shims are ended then, and the
+    cases about the end of a pod alone say so."""
+    lacks: tuple[str, ...] = ()
+    """What it does not have by design, of the words of the cases (`PODS`)."""
+    needs: tuple[str, ...] = ()
+    """What such a word asks of the environment with it, ``WORD=FACT``."""
+
+
+PODS = ("pid-namespace", "capabilities", "memory-limit", "read-only-root", "volumes")
+"""What a pod-level runtime has unless its profile says that it lacks it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +240,8 @@ class Variant:
 class BuildCall:
     """How a checkout is built where its manifest does not say enough."""
 
+    tests: tuple[str, ...] = ()
+    """Runs tests of the checkout's own, in the same copy when it is built; what cargo says of them is counted."""
     command: tuple[str, ...] = ()
     """Replaces the tool that the manifest asks for; executed in a copy of the checkout."""
     executable: str = ""

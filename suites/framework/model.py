@@ -261,6 +261,27 @@ class Profile:
     control: Control | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSuite:
+    """How one suite of a target's own tests ended."""
+
+    name: str
+    passed: int
+    failed: int
+    skipped: int
+    failures: tuple[str, ...] = ()
+    """Names of those that failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnTests:
+    """What the own tests of a target came to where it was built."""
+
+    suites: tuple[OwnSuite, ...] = ()
+    trouble: str = ""
+    """Why they could not be run; empty where they were."""
+
+
 class Role(StrEnum):
     """What a target is in this run."""
 
@@ -296,6 +317,8 @@ class Target:
     """The profile's conventions with the variant's laid over them."""
     only: tuple[str, ...] = ()
     """Case ids that this target is tried with, whatever the selection is; empty = all."""
+    own_tests: OwnTests | None = None
+    """Of the checkout that it was built from; None where there is none, or its profile names none."""
 
 
 # ---- context.json ----------------------------------------------------------------------------------------------------

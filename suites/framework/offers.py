@@ -7,6 +7,7 @@ from typing import assert_never
 from suites.catalog import Kind
 from suites.framework import judgement
 from suites.framework.buildscripts.wrapper import Wrapper
+from suites.framework.calls import PODS, PodCall
 from suites.framework.oci.runtime import Runtime
 from suites.framework.planning import Node, Pairing
 from suites.framework.targets.init import Init
@@ -32,6 +33,18 @@ def offered(pairing: Pairing) -> frozenset[str]:
         case Kind.BUILDSCRIPTS:
             return Wrapper.offers(pairing.target)
         case Kind.POD:
-            return frozenset(("annotations",) if pairing.target.call.pod.annotations else ())
+            own = ("own-tests",) if pairing.target.profile.build.tests else ()
+            return _of_pods(pairing.target.call.pod).union(own)
         case _ as never:
             assert_never(never)
+
+
+def _of_pods(call: PodCall) -> frozenset[str]:
+    """Return what every pod-level runtime has but what this one lacks, and what this one has beyond that."""
+    own = {
+        "annotations": call.annotations,
+        "groups": call.group,
+        "filters": call.filters,
+        "same-build": call.same_build,
+    }
+    return frozenset(PODS).difference(call.lacks) | {word for word, value in own.items() if value}

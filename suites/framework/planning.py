@@ -137,10 +137,28 @@ def _implied(pairing: Pairing | None, here: Environment, item: pytest.Item) -> I
         if here.privilege is Privilege.ROOTLESS:
             yield from (Fact.USER_NAMESPACE, Fact.SUBORDINATE_IDS)
         yield Fact.ENGINE
+        needs = dict(word.split("=") for word in pairing.target.call.pod.needs)
+        yield from (Fact(needs[word]) for word in arguments(list(item.iter_markers()), "offered") if word in needs)
     if pairing.mode is Mode.DOCKER:
         yield Fact.DOCKER_COMMAND
     if "terminal" in getattr(item, "fixturenames", ()):
         yield Fact.PSEUDO_TERMINAL
+
+
+def of_target(pairing: Pairing | None) -> tuple[Finding, ...]:
+    """Return what is found out of each target, not of an environment."""
+    if pairing is None or not (words := pairing.target.profile.build.tests):
+        return ()
+    told = pairing.target.own_tests
+    trouble = told.trouble if told else "it was not built from its checkout"
+    finding = Finding(
+        fact=Fact.OWN_TESTS,
+        present=not trouble,
+        probe=" ".join(words),
+        detail=trouble,
+        remedy=f"give its checkout, and what builds it: --target {pairing.target.profile.name}=DIR" if trouble else "",
+    )
+    return (finding,)
 
 
 def bare(nodeid: str) -> str:

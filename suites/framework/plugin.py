@@ -231,7 +231,8 @@ class Worker:
         node = item.stash[NODE]
         if self._current.idle:
             pytest.skip("a reference that no failure asked for")
-        if missing := planning.absence(node.requires, (*self._context.findings, *self._calibration)):
+        known = (*self._context.findings, *self._calibration, *planning.of_target(node.pairing))
+        if missing := planning.absence(node.requires, known):
             raise Lacking(missing)
         if node.pairing and (missing := self._unloadable(node.pairing.target)):
             raise Lacking(missing)

@@ -387,6 +387,22 @@ def engine(bench: Bench) -> Finding:
     return _finding(Fact.ENGINE, probe, trouble, remedy)
 
 
+_ENTERS = """set -e
+mount -t tmpfs seatrial /run
+exec nsenter --mount=/proc/1/ns/mnt -- test "$1" -ef "/proc/self/fd/3"
+"""
+"""In a mount namespace as an engine has it: goes back to that of PID 1 and looks for a folder by its name."""
+
+
+def first_mounts(bench: Bench) -> Finding:
+    """Enter the mount namespace of PID 1 from one like an engine's, and find the worker's folder there by its path."""
+    home = str(bench.home)
+    inner = ["/bin/sh", "-c", f'exec 3<"$1"; {_ENTERS}', "sh", home]
+    trouble = _try(bench, [tool("unshare"), "--mount", "--propagation", "private", "--", *inner])
+    remedy = "run it as root on the machine itself, or in a container whose PID 1 shares the worker's mounts"
+    return _finding(Fact.FIRST_MOUNTS, "nsenter --mount=/proc/1/ns/mnt", trouble, remedy)
+
+
 PROBES: dict[Fact, Callable[[Bench], Finding]] = {
     Fact.PID_NAMESPACE: pid_namespace,
     Fact.USER_NAMESPACE: user_namespace,
@@ -412,6 +428,7 @@ PROBES: dict[Fact, Callable[[Bench], Finding]] = {
     Fact.DOCKER_COMMAND: docker_command,
     Fact.DOCKER_EXEC: docker_exec,
     Fact.ENGINE: engine,
+    Fact.FIRST_MOUNTS: first_mounts,
 }
 """The facts of an environment, each with its probe."""
 
@@ -419,7 +436,7 @@ NATIVE_ONLY = frozenset({Fact.DOCKER_COMMAND, Fact.DOCKER_EXEC})
 """Facts that make no sense inside a container."""
 
 
-OF_PODS = frozenset({Fact.ENGINE})
+OF_PODS = frozenset({Fact.ENGINE, Fact.FIRST_MOUNTS})
 """Facts that are asked for where an engine was given alone."""
 
 

@@ -83,6 +83,14 @@ def environment(pid: int) -> bytes:
         return b""
 
 
+def words(pid: int) -> list[bytes]:
+    """Return the words that a process was started with; none for one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def opened(pid: int) -> tuple[str, ...]:
     """Return what a process's descriptors are open at, as /proc names it; none when it is gone or somebody else's."""
     found = []

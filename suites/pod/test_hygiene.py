@@ -46,7 +46,7 @@ def test_nothing_is_left_of_many_short_lives(pods: Pods) -> None:
         (first if number % 2 else second).main.stop(grace=0)
         first.delete()
         second.delete()
-    assert [] == pods.left()
+        assert [] == pods.left()
 
 
 @tier(2)

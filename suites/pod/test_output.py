@@ -91,14 +91,15 @@ def test_log_is_readable_while_the_program_runs(pods: Pods) -> None:
         kubectl logs --follow b10
     """
     traps = "trap 'echo second' USR1; trap 'echo third; exit 0' TERM"
-    pod = pods.run(pods.shell(f"{traps}; echo first; while :; do sleep 1000 & wait; done"))
+    pod = pods.run(pods.shell(f"{traps}; echo $$; echo first; while :; do sleep 1000 & wait; done"))
     pod.main.says("first")
-    assert b"first\n" == pod.main.output()
-    assert 0 == pod.main.shell("kill -USR1 1").code
+    own, _, rest = pod.main.output().decode().partition("\n")
+    assert "first\n" == rest
+    assert 0 == pod.main.shell(f"kill -USR1 {own}").code
     pod.main.says("second")
-    assert b"first\nsecond\n" == pod.main.output()
+    assert f"{own}\nfirst\nsecond\n".encode() == pod.main.output()
     pod.main.stop(grace=LONG_S)
-    assert (b"first\nsecond\nthird\n", b"") == pod.main.outputs()
+    assert (f"{own}\nfirst\nsecond\nthird\n".encode(), b"") == pod.main.outputs()
 
 
 @tier(3)

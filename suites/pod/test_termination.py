@@ -124,6 +124,7 @@ def test_stopping_a_pod_ends_what_runs_in_it(pods: Pods) -> None:
     assert 0 == pods.living(at_most=0)
     assert "in time" == ("in time" if seconds < LIVENESS_S else "late")
     pod.delete()
+    assert [] == pods.left()
 
 
 @tier(3)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from suites.framework.marks import case, tier
+from suites.framework.marks import case, offered, tier
 from suites.framework.pod.driver import Volume
 from suites.framework.pod.pods import Pods
 
 
 @case("F1")
+@offered("volumes")
 def test_read_only_volume_refuses_writes(pods: Pods) -> None:
     """A volume that is mounted read-only can be read and not written, and the node's folder stays (cri-api, Mount).
 
@@ -38,6 +39,7 @@ def _files(volume: Volume) -> dict[str, bytes]:
 
 @tier(3)
 @case("F2")
+@offered("volumes")
 def test_what_is_written_to_a_volume_is_on_the_node(pods: Pods) -> None:
     """What a program writes to a volume is in the node's folder, byte for byte (cri-api, Mount).
 
@@ -54,6 +56,7 @@ def test_what_is_written_to_a_volume_is_on_the_node(pods: Pods) -> None:
 
 @tier(3)
 @case("F4")
+@offered("volumes")
 def test_pods_keep_their_own_volumes(pods: Pods) -> None:
     """Two pods that live at the same time with volumes at the same path see each its own (cri-api, Mount).
 
@@ -75,6 +78,7 @@ def test_pods_keep_their_own_volumes(pods: Pods) -> None:
 
 @tier(3)
 @case("F8")
+@offered("pid-namespace")
 def test_only_its_own_processes_are_seen(pods: Pods) -> None:
     """A program sees its own processes and none of the node's (pid_namespaces(7)).
 
@@ -91,6 +95,7 @@ def test_only_its_own_processes_are_seen(pods: Pods) -> None:
 
 @tier(3)
 @case("F3")
+@offered("volumes")
 def test_volumes_below_each_other_and_of_a_file(pods: Pods) -> None:
     """A file can be mounted, and a volume below another one, whatever the order they are given in (cri-api, Mount).
 
@@ -111,6 +116,7 @@ def test_volumes_below_each_other_and_of_a_file(pods: Pods) -> None:
 
 @tier(3)
 @case("F6")
+@offered("volumes")
 def test_volume_that_was_made_again_is_the_new_one(pods: Pods) -> None:
     """A volume that was removed with its pod and made again at the same path is the new one (stale mounts).
 

@@ -8,12 +8,12 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suites.framework import cleanup
 from suites.framework.build import checkout as checkouts
-from suites.framework.build import environment, products, record, toolchain
+from suites.framework.build import environment, own_tests, products, record, toolchain
 from suites.framework.build.checkout import Checkout
 from suites.framework.build.manifest import Choice, choose
 from suites.framework.build.record import BuildRecord, LastBuild, Product
@@ -122,6 +122,7 @@ def _key(
         "hints": names if choice.tool.hinted else (),
         "variables": environment.knobs(environ),
         "machine": os.uname().machine,
+        **({"tests": tests} if (tests := request.profile.build.tests) else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -149,7 +150,8 @@ def make(
             made = products.take(
                 request.word, _programs(prepared, site), site.tree.parent, folder / products.FOLDER, prepared.builder
             )
-        record.write(folder / record.RECORD, _record(prepared, made, began))
+            own = own_tests.run(request.profile.build.tests, site)
+        record.write(folder / record.RECORD, replace(_record(prepared, made, began), own_tests=own))
 
     entry = cache.entry(f"builds/{_chosen_key(prepared, cache)}", fill, patience_s=StepLimits().time_s)
     known = record.read(entry)

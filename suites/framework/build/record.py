@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from suites.framework import codec
 from suites.framework.events import legible
+from suites.framework.model import OwnTests
 from suites.framework.provisioning.cache import Cache
 
 SCHEMA = 1
@@ -55,6 +56,8 @@ class BuildRecord:
     built_at: float
     """Unix seconds."""
     wall_s: float
+    own_tests: OwnTests | None = None
+    """What the tests that the profile names came to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,7 @@ def unlocked(fact: Fact, cases: Sequence[Case]) -> str:
         return "containers to run in"
     if fact in availability.FACTS:
         return "builds"
-    if fact is Fact.SHARED_LIBRARIES:
+    if fact in (Fact.SHARED_LIBRARIES, Fact.OWN_TESTS):
         return "each target by itself"
     if fact is Fact.PROC_CHILDREN:
         return f"all {len(cases)}"

@@ -27,6 +27,8 @@ class Handler:
     """Path of an OCI runtime; empty for a shim that has a type of its own."""
     annotations: tuple[str, ...] = ()
     """Patterns of the pod's annotations that the shim is handed."""
+    shim: str = ""
+    """The script that starts the shim; empty for an OCI runtime."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,8 @@ class Request:
     isolated: bool = False
     """Whether it has a network of its own; otherwise it has what costs the driver least."""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    apart: str = ""
+    """Two pods of a test that differ in this are in different namespaces of the cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

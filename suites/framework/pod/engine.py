@@ -11,7 +11,7 @@ import re
 import shlex
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from suites.framework import process
 from suites.framework.errors import InfrastructureError
 from suites.framework.model import EnginePlace, Target
-from suites.framework.pod import config, image, network
+from suites.framework.pod import config, image, network, shim
 from suites.framework.pod.config import Handler, Layout
 from suites.framework.pod.cri import Client, Refused
 from suites.framework.pod.driver import Image as Kind
@@ -31,8 +31,6 @@ START_S = 30.0
 """A containerd that does not answer by then will not; a cold start takes 0.4 s on a quiet machine."""
 END_S = 5.0
 IMPORT_S = 60.0
-SHIMS = "shims"
-"""Below the engine's own folder; on its PATH."""
 _REMEDY = "correct what it says, or give another one first on PATH"
 LINES = 8
 """Of its log, the last ones are shown."""
@@ -69,7 +67,10 @@ class Engine:
         self.enclosure = Enclosure(rootless=site.rootless, python=python)
         refuse_used(self.socket)
         site.folder.mkdir(mode=0o711, exist_ok=True)
-        self.handlers = {target.name: handler(target, folder=site.folder, python=python) for target in targets}
+        self.handlers: dict[str, Handler] = {}
+        for target in targets:
+            taken = {known.runtime_type for known in self.handlers.values()}
+            self.handlers[target.name] = handler(target, folder=site.folder, python=python, taken=taken)
         self.version = ""
         self._namespaces: dict[int, int] = {}
         """Those of its enclosure, held so that the next one finds what this one left there."""
@@ -132,9 +133,10 @@ class Engine:
 
     @property
     def _environment(self) -> dict[str, str]:
-        """Return its environment: first on PATH the shims that have something in front, then its own folder."""
+        """Return its environment: first on PATH the targets' shims and its own folder, where it finds the others."""
         given = {**self._site.environment, **self._site.place.environment}
-        path = f"{self.folder / SHIMS}:{Path(self._site.place.containerd).parent}:{given.get('PATH', os.defpath)}"
+        own = Path(self._site.place.containerd).parent
+        path = f"{self.folder / shim.FOLDER}:{own}:{given.get('PATH', os.defpath)}"
         return {**given, "PATH": path, "TMPDIR": str(self._site.folder)}
 
     def _await(self) -> None:
@@ -244,11 +246,11 @@ class Engine:
         self.enclosure.remove(self.folder, environment=self._site.environment)
 
 
-def handler(target: Target, *, folder: Path, python: str) -> Handler:
-    """Return the handler for a target: its program, or a script where it is more than one word."""
+def handler(target: Target, *, folder: Path, python: str, taken: Collection[str] = ()) -> Handler:
+    """Return the handler for a target: its shim, its program, or a script where that is more than one word."""
     name = re.sub(r"[^a-z0-9]+", "-", target.name.lower()).strip("-")
-    if target.call.pod.runtime_type:
-        return Handler(name=name, runtime_type=target.call.pod.runtime_type, annotations=target.call.pod.annotations)
+    if shim.runtime_type(target):
+        return shim.handler(target, name, folder=folder, python=python, taken=taken)
     words = [python if word == "{python}" else word for word in (*target.wrap, *target.argv)]
     given = [f"{key}={value}" for key, value in target.environment.items()]
     if len(words) == 1 and not given:
@@ -266,7 +268,7 @@ def _fronted(name: str, front: Sequence[str], binary: str, folder: Path) -> Hand
     """
     _script(folder / name / "runc", [binary])
     script = f'PATH={shlex.quote(str(folder / name))}:$PATH exec {shlex.join(front)} "$@"'
-    _script(folder / SHIMS / f"containerd-shim-{name}-behind-v2", ["/bin/sh", "-c", script, name])
+    _script(folder / shim.FOLDER / f"containerd-shim-{name}-behind-v2", ["/bin/sh", "-c", script, name])
     return Handler(name=name, runtime_type=f"io.containerd.{name}-behind.v2")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from suites.framework import cgroups, proc
+from suites.framework.calls import PodCall
 from suites.framework.facts import Fact, Missing
 from suites.framework.leaks import Leak, Owner
 from suites.framework.model import Evidence
@@ -28,6 +29,9 @@ CALL_S = 20.0
 """One call of the interface; a reference takes 0.1 s."""
 CLOSE_S = 10.0
 """The same when a test is over: who does not remove his pods by then is ended with the engine."""
+STUBBORN_S = 5.0
+"""What a sandbox gets to stop whose target is known not to manage that."""
+_USUAL = PodCall()
 _STATES = (State.CREATED, State.RUNNING, State.EXITED, State.UNKNOWN)
 
 
@@ -46,12 +50,24 @@ class Made:
 class EngineDriver:
     """Pods of one test on the worker's engine, all with one handler."""
 
-    def __init__(self, engine: Engine, *, handler: str, folder: Path, tag: str, cgroup: str = "") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        handler: str,
+        folder: Path,
+        tag: str,
+        cgroup: str = "",
+        conventions: PodCall = _USUAL,
+    ) -> None:
         """Keep logs below `folder`; `tag` is in every name, `cgroup` is where the pods' cgroups belong."""
         self.engine = engine
         self._handler, self._folder, self._tag, self._cgroup = handler, folder, tag, cgroup
-        self._before = inventory.take(engine)
+        self.design = inventory.Design(conventions)
+        self._before = inventory.take(engine, self.design)
         self._pods: dict[str, Made] = {}
+        self.forced: list[Leak] = []
+        """Shims that were ended in place of a sandbox that did not stop."""
         self.calls: list[str] = []
         """What was called and what came of it, for a report."""
         self.spans: list[tuple[float, float]] = []
@@ -87,7 +103,9 @@ class EngineDriver:
             made.refusals[program.name] = refusal.words
 
     def _sandbox(self, request: Request) -> dict[str, Any]:
-        named = {"name": request.name, "uid": f"{self._tag}-{request.name}", "namespace": "seatrial", "attempt": 0}
+        space = "-".join(filter(None, ("seatrial", self._tag, request.apart)))  # of the test's own, as on a cluster
+        self.design.add(space, request.annotations)
+        named = {"name": request.name, "uid": f"{self._tag}-{request.name}", "namespace": space, "attempt": 0}
         return {
             "metadata": named,
             "hostname": request.hostname,
@@ -188,7 +206,19 @@ class EngineDriver:
 
     def halt(self, pod: str) -> None:
         """Stop a pod with all that runs in it; it can still be asked for."""
-        self.call("StopPodSandbox", pod_sandbox_id=self._pods[pod].sandbox)
+        self._end("StopPodSandbox", self._pods[pod].sandbox)
+
+    def _end(self, verb: str, sandbox: str, *, within: float = CALL_S) -> None:
+        """Stop or remove a sandbox; the shim of one whose target is known not to manage that is ended in its place."""
+        if self.design.call.stubborn:
+            try:
+                return self._called(verb, within=STUBBORN_S, pod_sandbox_id=sandbox)
+            except Refused:
+                self.forced += inventory.end_shim(sandbox)
+        return self._called(verb, within=within, pod_sandbox_id=sandbox)
+
+    def _called(self, verb: str, *, within: float, pod_sandbox_id: str) -> None:
+        self.call(verb, within=within, pod_sandbox_id=pod_sandbox_id)
 
     def delete(self, pod: str) -> None:
         """Stop and remove a pod with all that is in it; Refused where that is not done."""
@@ -196,7 +226,7 @@ class EngineDriver:
         for container in made.containers.values():
             self.call("RemoveContainer", container_id=container)
         self.halt(pod)
-        self.call("RemovePodSandbox", pod_sandbox_id=made.sandbox)
+        self._end("RemovePodSandbox", made.sandbox)
         del self._pods[pod]
         shutil.rmtree(self._logs(pod))
 
@@ -204,7 +234,7 @@ class EngineDriver:
 
     def leaks(self) -> list[Leak]:
         """Return what the engine and its machine have of pods that were deleted, when they had time to settle."""
-        left = inventory.left(self.engine, self._before)
+        left = inventory.left(self.engine, self._before, self.design)
         self.engine.spoilt = self.engine.spoilt or bool(left)
         return [Leak(owner=Owner.TARGET, kind=kind, what=what) for kind, what in left]
 
@@ -227,11 +257,15 @@ class EngineDriver:
         try:
             for sandbox in self.call("ListPodSandbox", within=CLOSE_S).items:
                 for verb in ("StopPodSandbox", "RemovePodSandbox"):
-                    self.call(verb, within=CLOSE_S, pod_sandbox_id=sandbox.id)
+                    self._end(verb, sandbox.id, within=CLOSE_S)
         except Refused:
             self.engine.spoilt = True  # what could not be removed is a leak, and nobody's beginning
         self._pods.clear()
         shutil.rmtree(self._folder / "logs", ignore_errors=True)
+
+    def let_go(self) -> None:
+        """End what is left, once it was looked at, and what the target keeps by design: neither serves another test."""
+        inventory.end(self.engine, self._before)
 
     def call(self, verb: str, *, within: float = CALL_S, **fields: Any) -> Any:
         """Call a verb of the interface and remember what came of it; Refused as the engine says."""

@@ -19,7 +19,7 @@ from suites.framework import proc, process
 from suites.framework.bench import Bench
 from suites.framework.model import Evidence, Reason, Target
 from suites.framework.observation import Unmet
-from suites.framework.pod import log
+from suites.framework.pod import log, shim
 from suites.framework.pod.conversation import Conversation
 from suites.framework.pod.cri import Refused
 from suites.framework.pod.driver import Output, Program, State, Status, Volume
@@ -64,6 +64,7 @@ class Pods:
             folder=self.folder,
             tag=bench.nonce[:8],
             cgroup=place_of_pods(),
+            conventions=target.call.pod,
         )
         bench.launches.append(self)
 
@@ -104,6 +105,7 @@ class Pods:
         hostname: str = "",
         isolated: bool = False,
         annotations: Mapping[str, str] | None = None,
+        apart: str = "",
     ) -> Pod:
         """Have a pod with these containers run, in a network of its own if `isolated`; Unmet where there is no pod."""
         number = len(self._made)
@@ -113,10 +115,23 @@ class Pods:
             hostname=hostname,
             isolated=isolated,
             annotations=annotations or {},
+            apart=apart,
         )
         pod = Pod(self, request)
         self._made.append(pod)
         return pod.begun()
+
+    def refused(self, program: Program) -> str:
+        """Ask for a pod that is to be refused and return what is said; Unmet where it is not."""
+        request = PodRequest(name=f"{self.bench.nonce[:8]}-{len(self._made)}", programs=(program,))
+        self._made.append(Pod(self, request))
+        try:
+            self.driver.run(request)
+        except Refused as refusal:
+            return refusal.words
+        if words := self.driver.status(request.name, program.name).refusal:
+            return words
+        raise Unmet("the pod refused", "it was begun")
 
     def together(self, count: int, *programs: Program) -> list[Pod]:
         """Have so many pods of these containers run, all begun at once."""
@@ -167,7 +182,8 @@ class Pods:
 
     def left(self) -> list[str]:
         """Return what is left of pods that were deleted, in words, when the engine had its time to settle."""
-        return [str(leak) for leak in self.driver.leaks()]
+        forced = dict.fromkeys(map(str, self.driver.forced))
+        return [*forced, *(str(leak) for leak in self.driver.leaks())]
 
     def note(self, name: str, value: object) -> None:
         """Keep a measured value for the report."""
@@ -181,6 +197,12 @@ class Pods:
             yield
         finally:
             self.waits.append((began, time.monotonic()))
+
+    @contextmanager
+    def shims_with(self, **variables: str) -> Iterator[None]:
+        """Have the shims of pods that are begun meanwhile start with these variables, as its node would set them."""
+        with shim.changed(self.engine.handlers[self.target.name], variables):
+            yield
 
     # -- a launch of the bench
 
@@ -202,6 +224,7 @@ class Pods:
             self._made.clear()
             for leak in self.driver.leaks():
                 self.bench.found(leak)
+            self.driver.let_go()
             if self.engine.spoilt:
                 self.engine.close()  # the census ends its shims
 

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from suites.catalog import Kind
+from suites.framework.build import record
 from suites.framework.build.pickup import last_build
 from suites.framework.calls import Call
 from suites.framework.errors import UsageError
 from suites.framework.facts import Fact, Missing
-from suites.framework.model import Profile, Role, Target
+from suites.framework.model import OwnTests, Profile, Role, Target
 from suites.framework.provisioning.cache import Cache, sha256_of
 from suites.framework.provisioning.debian import Packages, Provider
 from suites.framework.provisioning.staging import everything_beside, stage
-from suites.framework.provisioning.version import UNKNOWN, version
+from suites.framework.provisioning.version import UNKNOWN, first_line, version
 from suites.framework.targets.executable import inspect
 from suites.framework.targets.profile import BINARY, load, overlay, suggestion
 from suites.framework.targets.word import Word, parse
@@ -107,7 +108,7 @@ def resolve(
     ]
     everything = (_with_build(wish, cache) for wish in _everything(catalogue))
     wishes = [*named, *_standby(named, catalogue)] if named else list(everything)
-    programs = {(wish.profile.name, wish.path): site.program(wish) for wish in wishes}
+    programs = {(wish.profile.name, wish.path): _of_one_build(wish, site.program(wish)) for wish in wishes}
     targets, absent = _sorted_out(wishes, programs, site)
     return _without_repetition(targets), tuple(absent.values())
 
@@ -296,6 +297,31 @@ class _Site:
         return shutil.which(name, path=self.environ.get("PATH", os.defpath))
 
 
+def _of_one_build(wish: _Wish, program: _Program | Missing) -> _Program | Missing:
+    """Return the program unless its profile wants siblings of the same build beside it and one is of another.
+
+    One that was given is told at once, by UsageError: no case of it could say anything else.
+    """
+    call = wish.profile.call.pod
+    if wish.kind is not Kind.POD or not call.same_build or isinstance(program, Missing):
+        return program
+    staged = Path(program.argv[0])
+    said = {
+        name: first_line((str(staged.with_name(name)), *wish.profile.version)).partition(" ")[2] or UNKNOWN
+        for name in (staged.name, *call.same_build)
+    }
+    if len(set(said.values())) == 1:
+        return program
+    told = "; ".join(f"{name} is {version}" for name, version in said.items())
+    if wish.path is None:
+        return _absent(wish.profile, f"its programs are of different builds: {told}")
+    raise UsageError(
+        f"--target {wish.profile.name}={wish.origin or wish.path}: its programs are of different builds",
+        why=told,
+        remedy="build them together",
+    )
+
+
 def _absent(profile: Profile, reason: str) -> Missing:
     return Missing(
         fact=Fact.PACKAGES, reason=reason, remedy=f"install it, or give its binary with --target {profile.name}=PATH"
@@ -349,7 +375,14 @@ def _targets(wish: _Wish, program: _Program, site: _Site) -> Iterator[Target]:
             environment=environment,
             wrap=site.wrap if wish.own else (),
             call=call,
+            own_tests=_own_tests(wish),
         )
+
+
+def _own_tests(wish: _Wish) -> OwnTests | None:
+    """Return what the own tests came to where a target was built; None for one that no build made."""
+    known = record.read(wish.path.parent.parent) if wish.path and wish.profile.build.tests else None
+    return known.own_tests if known else None
 
 
 def _variant(profile: Profile, name: str) -> tuple[tuple[str, ...], Call]:

@@ -37,15 +37,27 @@ def version(
     It runs in its own session and PID namespace with an empty environment beside ``environment``, and everything
     it started is gone afterwards. Where no such namespace can be made it is not run.
     """
+    line = first_line(argv, environment=environment, deadline_s=deadline_s, root=root, run=run)
+    number = _NUMBER.search(line)
+    return (number[1] if number else line) or UNKNOWN
+
+
+def first_line(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    deadline_s: float = DEADLINE_S,
+    root: bool | None = None,
+    run: Run = run,
+) -> str:
+    """Return the first line that ``argv`` prints, asked as `version` asks; empty where it hangs or fails."""
     as_root = os.geteuid() == 0 if root is None else root
     variables = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **(environment or {})}
     # Set by env, behind the wall: a target's LD_LIBRARY_PATH must not reach unshare.
     words = ("env", "-i", *(f"{name}={value}" for name, value in variables.items()), *argv)
     walled = (*_WALLS[as_root], *(_ROOT_BOUNDS if as_root else ()), *words)
     done = run(walled, deadline_s=deadline_s, output_bytes=_OUTPUT_BYTES)
-    line = _first_line(done.stdout) or _first_line(done.stderr)
-    number = _NUMBER.search(line)
-    return (number[1] if number else line) or UNKNOWN if done.ok else UNKNOWN
+    return (_first_line(done.stdout) or _first_line(done.stderr)) if done.ok else ""
 
 
 def _first_line(text: str) -> str:

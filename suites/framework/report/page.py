@@ -21,6 +21,7 @@ from suites.framework.report.privileges import privileges
 from suites.framework.results import handlers, packages, parity, reproduction
 from suites.framework.results.gates import Colour
 from suites.framework.results.known import known
+from suites.framework.results.plan import plan
 from suites.framework.results.result import Result, Verdict
 from suites.framework.results.terminal import Command, HowTo, no_howto
 from suites.framework.results.verdict import Summary
@@ -100,6 +101,7 @@ def render(
             matrix=_matrix(view, explained),
             environments=_environments(view),
             privileges=privileges(view.results),
+            plan=plan(view.results),
             facts={sheet.name: sheet.anchor for sheet in sheets},
             failures=explained,
             skips=skip_groups(view)[:GROUPS],

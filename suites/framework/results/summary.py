@@ -8,6 +8,7 @@ from suites.framework.results import packages, parity, reproduction
 from suites.framework.results.escaping import fenced, markdown, markup, tail
 from suites.framework.results.gates import Colour
 from suites.framework.results.known import known
+from suites.framework.results.plan import Cell, plan
 from suites.framework.results.result import Result
 from suites.framework.results.terminal import Command, HowTo, no_howto
 from suites.framework.results.verdict import Summary
@@ -40,6 +41,7 @@ def render(view: View, summary: Summary, *, command: Command | None = None, howt
         *_known(view),
         *_gates(summary),
         *_artefacts(view),
+        *_plan(view),
         *_packages(view),
         markdown(leaks_line(view)),
         *filter(None, [markdown(logs_line(view))]),
@@ -178,6 +180,23 @@ def _artefacts(view: View) -> Iterator[str]:
     if said := parity.lines(view.artefacts):
         yield "## Artefacts"
         yield "\n".join(f"- {markdown(line)}" for line in said)
+
+
+def _plan(view: View) -> Iterator[str]:
+    if found := plan(view.results):
+        yield "## Plan"
+        heading = ["point", "what should be", "cases", "target", *found.environments]
+        rows = [
+            [str(row.point.number), row.point.title, ", ".join(row.point.cases), row.target, *map(_met, row.cells)]
+            for row in found.rows
+        ]
+        yield _table(heading, [list(map(markdown, row)) for row in rows])
+
+
+def _met(cell: Cell) -> str:
+    if cell.decisive is None:
+        return "not asked"
+    return f"{cell.decisive.verdict.value}{f' ({cell.others})' if cell.others else ''}"
 
 
 def _packages(view: View) -> Iterator[str]:

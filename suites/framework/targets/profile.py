@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Union
 
 from suites.catalog import ENVIRONMENTS, Mode
-from suites.framework.calls import BuildscriptsCall, Call, InitCall, Variant
+from suites.framework.calls import PODS, BuildscriptsCall, Call, InitCall, PodCall, Variant
 from suites.framework.codec import DecodeError, decode, encode
 from suites.framework.errors import UsageError
+from suites.framework.facts import Fact
 from suites.framework.model import SCHEMA, Deviation, Profile
 
 EVERY = "*"
@@ -222,6 +223,7 @@ def _call_contradictions(call: Call, at: str) -> Iterator[str]:
     if not 1 <= call.init.usage <= 255:
         yield f"{at}.init.usage: {call.init.usage} is no exit code of an error; allowed are 1 to 255"
     yield from _wrapper_contradictions(call.buildscripts, f"{at}.buildscripts")
+    yield from _pod_contradictions(call.pod, f"{at}.pod")
     if call.init.subreaper and not call.init.adopts:
         yield f"{at}.init.adopts: false contradicts subreaper, the options that make it adopt"
 
@@ -246,6 +248,22 @@ def _wrapper_contradictions(call: BuildscriptsCall, at: str) -> Iterator[str]:
         template = getattr(call, option)
         if template and "{step}" not in template:
             yield f"{at}.{option}: {template!r} has no {{step}}, so that it would be the same for all"
+
+
+def _pod_contradictions(call: PodCall, at: str) -> Iterator[str]:
+    if call.runtime_type and not re.fullmatch(r"[^./]+(\.[^./]+){2,}", call.runtime_type):
+        yield f"{at}.runtime-type: {call.runtime_type!r} is not of the form io.containerd.NAME.VERSION"
+    for word in call.environment:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*=.*", word, re.DOTALL):
+            yield f"{at}.environment: {word!r} is not NAME=VALUE"
+    if strange := set(call.lacks) - set(PODS):
+        yield f"{at}.lacks: {sorted(strange)[0]!r} is not one of {', '.join(PODS)}"
+    for word in call.needs:
+        what, _, fact = word.partition("=")
+        if what not in PODS or fact not in tuple(Fact):
+            yield f"{at}.needs: {word!r} is not WORD=FACT, a word of {', '.join(PODS)} and a fact of doctor's"
+    if call.state and "{id}" not in call.state:
+        yield f"{at}.state: {call.state!r} has no {{id}}, so that it would be the same for all"
 
 
 def _deviation_contradictions(deviation: Deviation, at: str, profile: Profile) -> Iterator[str]:
