@@ -81,13 +81,13 @@ def found(folder: Path) -> RunDirectory:
     for here in ENVIRONMENTS:
         words = ["run", f"--privilege={here.privilege}", f"--place={here.place}", f"--as-user={USER}"]
         words += [f"--runs={folder / 'runs'}", f"--cache={folder / 'cache'}", "--target=reference"]
-        words += ["--target=reference-wrapper", "--case=EX-02"]
+        words += ["--target=reference-wrapper", "--target=runc", "--case=EX-02"]
         done = subprocess.run(
             [sys.executable, "-m", "suites.framework", *words],
             env={**os.environ, "PYTHONPATH": str(CHECKOUT), RUN_VARIABLE: run},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
         assert (ExitCode.GREEN, here.name) == (done.returncode, here.name), done.stdout + done.stderr
