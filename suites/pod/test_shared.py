@@ -7,6 +7,7 @@ from pathlib import Path
 
 from suites.catalog import Privilege
 from suites.framework.marks import case, offered, tier, within
+from suites.framework.observation import Unmet
 from suites.framework.pod.driver import Program
 from suites.framework.pod.pods import Pods
 
@@ -143,6 +144,8 @@ def test_programs_of_two_builds_refuse_to_work_together(pods: Pods) -> None:
         kubectl run h4 --image=busybox --restart=Never -- true; kubectl describe pod h4   # Version mismatch
     """
     call = pods.target.call.pod
+    if not call.same_build:
+        raise Unmet("a sibling that must be of the same build", "the profile names none")
     sibling = call.same_build[0]
     variable = next(word.partition("=")[0] for word in call.environment if word.endswith(f"/{sibling}"))
     with pods.shims_with(**{variable: str(_stale(pods, sibling))}):

@@ -200,8 +200,14 @@ class Pods:
 
     @contextmanager
     def shims_with(self, **variables: str) -> Iterator[None]:
-        """Have the shims of pods that are begun meanwhile start with these variables, as its node would set them."""
-        with shim.changed(self.engine.handlers[self.target.name], variables):
+        """Have the shims of pods that are begun meanwhile start with these variables, as its node would set them.
+
+        Unmet for a runtime that is reached through the engine's own shim.
+        """
+        handler = self.engine.handlers[self.target.name]
+        if not handler.shim:
+            raise Unmet("a shim of its own", "it is reached through the engine's")
+        with shim.changed(handler, variables):
             yield
 
     # -- a launch of the bench
