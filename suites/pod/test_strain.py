@@ -19,7 +19,8 @@ from suites.framework.pod import inventory, strain
 from suites.framework.pod.calibration import LAST
 from suites.framework.pod.cri import Refused
 from suites.framework.pod.engine_driver import place_of_pods
-from suites.framework.pod.pods import LONG_S, Pod, Pods
+from suites.framework.pod.pod import Pod
+from suites.framework.pod.pods import LONG_S, Pods
 from suites.framework.waiting import Deadline, ticks
 
 ROUNDS, EACH = 5, 10
