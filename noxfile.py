@@ -58,7 +58,10 @@ def install_planned(session: nox.Session) -> None:
 def plans_pods(words: Sequence[str]) -> bool:
     """Return whether these words plan cases of kind pod: its suite, or one of its targets, or everything."""
     suites, targets = values(words, "--suite"), values(words, "--target")
-    return "pod" in suites if suites else not targets or any(map(may_be_pod, targets))
+    if suites:
+        return "pod" in suites
+    profile = bool(values(words, "--profile"))  # what it says is the launcher's to read
+    return not targets or any(may_be_pod(word) or (profile and ":" not in word) for word in targets)
 
 
 def values(words: Sequence[str], option: str) -> list[str]:

@@ -73,6 +73,8 @@ def test_a_session_that_cannot_run_says_why(
         (["--target", "control:success"], True),
         (["--target", "nobody-knows=./m"], False),
         (["--suite", "init", "--target", "runc"], False),
+        (["--target", "nobody-knows=./m", "--profile", "mine.toml"], True),
+        (["--target", "mine=init:./m", "--profile=mine.toml"], False),
     ],
 )
 def test_what_pods_need_is_installed_where_they_are_planned(

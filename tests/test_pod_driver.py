@@ -209,7 +209,7 @@ def test_pods_that_nobody_was_told_of_are_removed_too(client: Client, engine: An
 def pods(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pods:
     """Return the pods of a bench whose engine only answers, and whose patience is short."""
     monkeypatch.setattr("suites.framework.pod.pods.PATIENCE_S", 0.1)
-    monkeypatch.setattr("suites.framework.pod.pods.LOG_S", 0.05)
+    monkeypatch.setattr("suites.framework.pod.pod.LOG_S", 0.05)
     return Pods(bench(tmp_path), target("t"), engine)
 
 
