@@ -104,6 +104,7 @@ def test_without_the_group_nothing_is_looked_for(monkeypatch: pytest.MonkeyPatch
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr("suites.framework.provisioning.containerd.metadata.version", gone)
-    place, finding = containerd.engine_place(ROOT, cache=Cache(tmp_path / "c"), environ={})
+    none = Packages(Missing(fact=Fact.PACKAGES, reason="asked", remedy=""))
+    place, finding = containerd.engine_place(ROOT, cache=Cache(tmp_path / "c"), packages=none, environ={})
     assert (None, "grpcio is not installed") == (place, finding.detail)
     assert "group pod" in finding.remedy

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from suites.catalog import Environment, Place
 from suites.framework import codec, leaks, proc
+from suites.framework.calls import interpreted
 from suites.framework.events import legible
 from suites.framework.leaks import Census, Leak
 from suites.framework.manifest import CONTENT, SUFFIX, Manifest, keep_content
@@ -164,7 +165,7 @@ class Bench:
 
     def words(self, words: Sequence[str]) -> list[str]:
         """Return the words with ``{python}`` replaced by the worker's interpreter."""
-        return [self.python if word == "{python}" else word for word in words]
+        return interpreted(words, self.python)
 
     @property
     def payload(self) -> list[str]:
@@ -222,9 +223,8 @@ class Bench:
 
     def _is_payload(self, pid: int) -> bool:
         payload = [word.encode() for word in self.payload]
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
+        words = proc.words(pid)
+        if not words:
             return True
         if words == [b""]:  # its memory is gone, or not there yet
             return proc.exiting(pid)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+
+def interpreted(words: Iterable[str], python: str) -> list[str]:
+    """Return a command's words with ``{python}`` replaced by an interpreter."""
+    return [python if word == "{python}" else word for word in words]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

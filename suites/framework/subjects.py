@@ -88,6 +88,15 @@ class Subjects:
         )
 
 
+def _engine(packages: Provider, cache: Cache) -> tuple[EnginePlace | None, list[Finding]]:
+    """Return what pods are run with, and whether that is there, the plugins of their networks included."""
+    place, there = engine_place(CHECKOUT, cache=cache, packages=packages)
+    if place is None:
+        return None, [there]
+    folder, networks = cni.plugins(packages=packages)
+    return replace(place, plugins=folder), [there, networks]
+
+
 def _moved(word: str, places: Mapping[str, str]) -> str:
     folder, slash, name = word.rpartition("/")
     return f"{places[folder]}/{name}" if slash and folder in places else word
@@ -144,12 +153,8 @@ def subjects(options: Options, *, build: Build | None = None, packages: Provider
         findings.append(there)
     place = None
     if Kind.POD in options.kinds and any(target.kind is Kind.POD for target in targets):
-        place, there = engine_place(CHECKOUT, cache=cache, offline=options.offline, packages=packages)
-        findings.append(there)
-        if place is not None:
-            folder, there = cni.plugins(packages=packages or Packages(cache, offline=options.offline))
-            place = replace(place, plugins=folder)
-            findings.append(there)
+        place, parts = _engine(packages or Packages(cache, offline=options.offline), cache)
+        findings += parts
     return Subjects(
         targets=targets,
         absent=absent,

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from suites.framework.build.tool import BuildFailedError, Site
+from suites.framework.environments.wall import NAMESPACES
 from suites.framework.model import OwnSuite, OwnTests
 
 _RUNS = re.compile(r"\s*Running (?:\S+ )*?(?P<path>\S+\.rs) \(")
 _FAILED = re.compile(r"test (?P<name>\S+)(?: - .*)? \.\.\. FAILED")
 _RESULT = re.compile(r"test result: \w+\. (?P<passed>\d+) passed; (?P<failed>\d+) failed; (?P<skipped>\d+) ignored")
 """Lines of cargo-test(1) and of libtest."""
-_WALL = ("unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
+_WALL = ("unshare", *NAMESPACES)
 """For root's tests of a program that signals and mounts."""
 _TELLING = '"$@"; echo "own tests: exit $?"'
 

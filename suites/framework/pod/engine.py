@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from suites.framework import process
+from suites.framework.calls import interpreted
 from suites.framework.errors import InfrastructureError
 from suites.framework.model import EnginePlace, Target
 from suites.framework.pod import config, image, network, shim
@@ -251,13 +252,13 @@ def handler(target: Target, *, folder: Path, python: str, taken: Collection[str]
     name = re.sub(r"[^a-z0-9]+", "-", target.name.lower()).strip("-")
     if shim.runtime_type(target):
         return shim.handler(target, name, folder=folder, python=python, taken=taken)
-    words = [python if word == "{python}" else word for word in (*target.wrap, *target.argv)]
+    words = interpreted((*target.wrap, *target.argv), python)
     given = [f"{key}={value}" for key, value in target.environment.items()]
     if len(words) == 1 and not given:
         binary = words[0]
     else:
-        binary = _script(folder / f"{name}.sh", ["/usr/bin/env", *given, *words])
-    front = [python if word == "{python}" else word for word in target.call.pod.front]
+        binary = shim.write(folder / f"{name}.sh", ["/usr/bin/env", *given, *words])
+    front = interpreted(target.call.pod.front, python)
     return _fronted(name, front, binary, folder) if front else Handler(name=name, binary=binary)
 
 
@@ -266,18 +267,10 @@ def _fronted(name: str, front: Sequence[str], binary: str, folder: Path) -> Hand
 
     So the shim, which takes the first runc on PATH where it is told of none, is given one that is the binary.
     """
-    _script(folder / name / "runc", [binary])
+    shim.write(folder / name / "runc", [binary])
     script = f'PATH={shlex.quote(str(folder / name))}:$PATH exec {shlex.join(front)} "$@"'
-    _script(folder / shim.FOLDER / f"containerd-shim-{name}-behind-v2", ["/bin/sh", "-c", script, name])
+    shim.write(folder / shim.FOLDER / f"containerd-shim-{name}-behind-v2", ["/bin/sh", "-c", script, name])
     return Handler(name=name, runtime_type=f"io.containerd.{name}-behind.v2")
-
-
-def _script(path: Path, words: Sequence[str]) -> str:
-    """Write a script that becomes these words with its own behind them, and return its path."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-    path.chmod(0o755)
-    return str(path)
 
 
 def made(tree: Path) -> tuple[image.Image, ...]:

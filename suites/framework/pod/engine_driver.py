@@ -212,13 +212,12 @@ class EngineDriver:
         """Stop or remove a sandbox; the shim of one whose target is known not to manage that is ended in its place."""
         if self.design.call.stubborn:
             try:
-                return self._called(verb, within=STUBBORN_S, pod_sandbox_id=sandbox)
+                self.call(verb, within=STUBBORN_S, pod_sandbox_id=sandbox)
             except Refused:
                 self.forced += inventory.end_shim(sandbox)
-        return self._called(verb, within=within, pod_sandbox_id=sandbox)
-
-    def _called(self, verb: str, *, within: float, pod_sandbox_id: str) -> None:
-        self.call(verb, within=within, pod_sandbox_id=pod_sandbox_id)
+            else:
+                return
+        self.call(verb, within=within, pod_sandbox_id=sandbox)
 
     def delete(self, pod: str) -> None:
         """Stop and remove a pod with all that is in it; Refused where that is not done."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from suites.framework.calls import interpreted
 from suites.framework.model import Target
 from suites.framework.pod.config import RUNC_SHIM, Handler
 
@@ -41,15 +42,19 @@ def handler(target: Target, name: str, *, folder: Path, python: str, taken: Coll
     if wanted in (RUNC_SHIM, *taken):
         wanted = f"{PREFIX}.{name}.{wanted.rpartition('.')[2]}"
     script = folder / FOLDER / f"containerd-shim-{'-'.join(wanted.split('.')[-2:])}"
-    script.parent.mkdir(exist_ok=True)
-    words = [python if word == "{python}" else word for word in (*target.wrap, *target.argv)]
+    words = interpreted((*target.wrap, *target.argv), python)
     lines = [f"export {_assigned(name, value)}" for name, value in variables(target).items()]
     changed = shlex.quote(str(settings(script)))
-    script.write_text(
-        "\n".join(("#!/bin/sh", *lines, f"[ ! -e {changed} ] || . {changed}", f'exec {shlex.join(words)} "$@"', ""))
-    )
-    script.chmod(0o755)
+    write(script, words, *lines, f"[ ! -e {changed} ] || . {changed}")
     return Handler(name=name, runtime_type=wanted, annotations=target.call.pod.annotations, shim=str(script))
+
+
+def write(script: Path, words: Sequence[str], *lines: str) -> str:
+    """Write a script that executes `lines` and becomes `words` with its own behind them; return its path."""
+    script.parent.mkdir(exist_ok=True)
+    script.write_text("\n".join(("#!/bin/sh", *lines, f'exec {shlex.join(words)} "$@"', "")))
+    script.chmod(0o755)
+    return str(script)
 
 
 def variables(target: Target) -> dict[str, str]:

@@ -19,7 +19,7 @@ from suites.framework.facts import Fact, Finding, Missing
 from suites.framework.model import EnginePlace
 from suites.framework.provisioning.cache import Cache
 from suites.framework.provisioning.command import Run, run
-from suites.framework.provisioning.debian import Packages, Provider
+from suites.framework.provisioning.debian import Provider
 from suites.framework.provisioning.version import UNKNOWN, version
 
 CONTAINERD, CTR, SHIM = "containerd", "ctr", "containerd-shim-runc-v2"
@@ -39,8 +39,7 @@ def engine_place(
     checkout: Path,
     *,
     cache: Cache,
-    offline: bool = False,
-    packages: Provider | None = None,
+    packages: Provider,
     environ: Mapping[str, str] = os.environ,
     run: Run = run,
 ) -> tuple[EnginePlace | None, Finding]:
@@ -48,7 +47,7 @@ def engine_place(
     if lacking := [name for name in NEEDED if not _installed(name)]:
         remedy = "install the dependency group pod (nox does where pods are planned)"
         return None, _absent(f"{lacking[0]} is not installed", remedy)
-    found = _from_path(environ) or (packages or Packages(cache, offline=offline)).provision(CONTAINERD, CONTAINERD)
+    found = _from_path(environ) or packages.provision(CONTAINERD, CONTAINERD)
     if isinstance(found, Missing):
         return None, _absent(found.reason, _INSTALL)
     program, variables = (found, {}) if isinstance(found, Path) else (found.path, found.environment)

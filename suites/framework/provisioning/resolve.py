@@ -15,7 +15,7 @@ from typing import NoReturn
 from suites.catalog import Kind
 from suites.framework.build import record
 from suites.framework.build.pickup import last_build
-from suites.framework.calls import Call
+from suites.framework.calls import Call, interpreted
 from suites.framework.errors import UsageError
 from suites.framework.facts import Fact, Missing
 from suites.framework.model import OwnTests, Profile, Role, Target
@@ -357,9 +357,8 @@ def _sorted_out(
 def _targets(wish: _Wish, program: _Program, site: _Site) -> Iterator[Target]:
     profile = wish.profile
     environment = _merged(program.environment, site.target_env if wish.own else {})
-    said = (
-        version((*_runnable(program.argv), *profile.version), environment=environment) if profile.version else UNKNOWN
-    )
+    asking = (*interpreted(program.argv, sys.executable), *profile.version)
+    said = version(asking, environment=environment) if profile.version else UNKNOWN
     for name in ["", *profile.variant] if wish.variant is None else [wish.variant]:
         arguments, call = _variant(profile, name)
         yield Target(
@@ -389,11 +388,6 @@ def _variant(profile: Profile, name: str) -> tuple[tuple[str, ...], Call]:
     if not name:
         return (), profile.call
     return profile.variant[name].arguments, overlay(profile.call, profile.variant[name])
-
-
-def _runnable(argv: tuple[str, ...]) -> list[str]:
-
-    return [sys.executable if word == "{python}" else word for word in argv]
 
 
 def _merged(provisioned: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
